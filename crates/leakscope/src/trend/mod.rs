@@ -1,0 +1,1 @@
+//! Samples -> slope, bytes per request, confidence, time to limit: pure functions.

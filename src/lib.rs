@@ -1,0 +1,13 @@
+//! leaklab: a service with memory bugs that can be switched on and off, and the lab around it.
+//!
+//! The patient is [`workload`] and [`leaks`]; the instrument is the crate `leakscope`, which knows nothing of them.
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod leaks;
+pub mod load;
+pub mod supervisor;
+pub mod telemetry;
+pub mod workload;

@@ -1,0 +1,1 @@
+//! Constant-rate load for one URL, and its report.

@@ -1,0 +1,1 @@
+//! Runs the service under a memory limit where no container does.

@@ -1,0 +1,1 @@
+//! The routes that a client of the service calls.
