@@ -84,7 +84,8 @@ where
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let method = method_index(request.method());
         let is_api = route.is_some_and(|route| route.starts_with("/api/"));
-        let tracer = self.instrument.tracer.as_ref().filter(|_| !route.is_some_and(|r| UNTRACED.contains(&r)));
+        let tracer =
+            self.instrument.tracer.as_ref().filter(|_| !route.is_some_and(|r| UNTRACED.contains(&r)));
         let context = match tracer {
             Some(tracer) => {
                 let span = RequestSpan { method: method_name(method), route, path: request.uri().path() };
@@ -159,4 +160,122 @@ where
 
 fn header(id: &str) -> HeaderValue {
     HeaderValue::from_str(id).expect("an id is hex digits and hyphens")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Extension, body::Body, http::Method, routing::get};
+    use metrics_exporter_prometheus::PrometheusHandle;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    struct Watched {
+        routes: Router,
+        metrics: PrometheusHandle,
+        api_requests: Arc<AtomicU64>,
+    }
+
+    impl Watched {
+        /// Answers with the ids that the handler saw.
+        fn new() -> Self {
+            let echo = |Extension(context): Extension<RequestContext>| async move {
+                format!("{} {}", context.request_id(), context.trace_id())
+            };
+            let routes = Router::new().route("/api/items/{id}", get(echo)).route("/health", get(echo));
+            let (requests, metrics) = Requests::new("under-test");
+            let api_requests = Arc::new(AtomicU64::new(0));
+            let instrument = Instrument {
+                requests: Arc::new(requests),
+                tracer: None,
+                api_requests: Arc::clone(&api_requests),
+            };
+            Self { routes: routes.layer(instrument), metrics, api_requests }
+        }
+
+        async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+            let mut request = Request::builder().method(method).uri(path);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let request = request.body(Body::empty()).expect("a request");
+            self.routes.clone().oneshot(request).await.expect("infallible")
+        }
+
+        /// The value of the only series of that metric that has all of these labels.
+        #[track_caller]
+        fn value(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
+            let text = self.metrics.render();
+            let mut lines = text.lines().filter(|line| {
+                line.starts_with(&format!("{metric}{{"))
+                    && labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")))
+            });
+            let line = lines.next().unwrap_or_else(|| panic!("no {metric} {labels:?} in:\n{text}"));
+            assert_eq!(lines.next(), None, "{metric} {labels:?} is not unique");
+            line.rsplit(' ').next().expect("a value").parse().expect("a number")
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_are_counted_under_the_pattern_of_their_route() {
+        let watched = Watched::new();
+        for path in ["/api/items/1", "/api/items/2?x=y", "/health"] {
+            assert_eq!(watched.send("GET", path, &[]).await.status(), 200);
+        }
+        let items = [("service", "under-test"), ("method", "GET"), ("endpoint", "/api/items/{id}")];
+        assert_eq!(watched.value("http_requests_total", &[&items[..], &[("status", "200")]].concat()), 2.0);
+        assert_eq!(watched.value("http_request_duration_seconds_count", &items), 2.0);
+        assert_eq!(watched.value("http_requests_total", &[("endpoint", "/health")]), 1.0);
+        assert_eq!(watched.api_requests.load(Relaxed), 2, "/health is no request of the API");
+    }
+
+    #[tokio::test]
+    async fn clients_can_not_make_up_label_values() {
+        let watched = Watched::new();
+        for path in ["/api/nothing", "/random/1", "/random/2"] {
+            assert_eq!(watched.send("GET", path, &[]).await.status(), 404);
+        }
+        assert_eq!(watched.send("BREW", "/api/items/1", &[]).await.status(), 405);
+        assert_eq!(watched.send("STEEP", "/api/items/1", &[]).await.status(), 405);
+        assert_eq!(watched.value("http_requests_total", &[("endpoint", "other"), ("status", "404")]), 3.0);
+        assert_eq!(watched.value("http_requests_total", &[("method", "other"), ("status", "405")]), 2.0);
+        assert_eq!(watched.api_requests.load(Relaxed), 2, "what no route took is no request of the API");
+    }
+
+    #[tokio::test]
+    async fn a_route_exists_with_0_before_its_first_request() {
+        let watched = Watched::new();
+        let (requests, metrics) = Requests::new("under-test");
+        requests.expect(&Method::GET, "/api/items/{id}");
+        let watched = Watched { metrics, ..watched };
+        assert_eq!(watched.value("http_requests_total", &[("method", "GET"), ("status", "200")]), 0.0);
+        assert_eq!(watched.value("http_request_duration_seconds_count", &[("method", "GET")]), 0.0);
+    }
+
+    #[tokio::test]
+    async fn the_ids_in_the_headers_are_those_that_the_handler_saw() {
+        let watched = Watched::new();
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let caller = format!("00-{trace}-00f067aa0ba902b7-01");
+        let response = watched.send("GET", "/api/items/1", &[("traceparent", &caller)]).await;
+        let header = |name| response.headers().get(name).expect(name).to_str().expect("text").to_owned();
+        let (request_id, trace_id) = (header("x-request-id"), header("x-trace-id"));
+        assert_eq!(trace_id, trace);
+        let body = axum::body::to_bytes(response.into_body(), 1024).await.expect("a body");
+        assert_eq!(body, format!("{request_id} {trace_id}"));
+    }
+
+    #[tokio::test]
+    async fn a_malformed_traceparent_gets_a_fresh_trace_id() {
+        let watched = Watched::new();
+        let mut seen = std::collections::HashSet::new();
+        for traceparent in
+            ["00-abc-def-01", "", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\u{e9}"]
+        {
+            let response = watched.send("GET", "/api/items/1", &[("traceparent", traceparent)]).await;
+            let trace = response.headers()["x-trace-id"].to_str().expect("text").to_owned();
+            assert!(trace.len() == 32 && trace.bytes().all(|b| b.is_ascii_hexdigit()), "{trace}");
+            assert!(seen.insert(trace), "not fresh");
+        }
+    }
 }

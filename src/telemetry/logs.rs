@@ -52,7 +52,10 @@ pub fn init(format: LogFormat) {
     if set.is_ok()
         && let Some(error) = bad
     {
-        warn!(error, "RUST_LOG can't be used, so it is {DEFAULT_FILTER}; it wants something like info,leaklab=debug");
+        warn!(
+            error,
+            "RUST_LOG can't be used, so it is {DEFAULT_FILTER}; it wants something like info,leaklab=debug"
+        );
     }
 }
 
@@ -86,7 +89,12 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut line = Vec::with_capacity(256);
         write_json(&mut line, event).map_err(|_| fmt::Error)?;
         writer.write_str(std::str::from_utf8(&line).map_err(|_| fmt::Error)?)?;
@@ -150,5 +158,87 @@ impl<M: SerializeMap> Visit for Fields<M> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.entry(field, &format_args!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::trace::TraceId;
+    use serde_json::Value;
+    use tracing::info;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Captured {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    impl Captured {
+        fn lines(&self) -> Vec<String> {
+            let bytes = self.0.lock().expect("no panic").clone();
+            String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
+        }
+    }
+
+    /// One line outside a request, one inside; and the ids.
+    fn log_twice() -> ids::Ids {
+        let ids = ids::Ids::new(TraceId::from(7_u128));
+        info!(address = %"127.0.0.1:8080", tries = 3_u64, "listening on \"everything\"\nreally");
+        let _entered = ids::enter(ids);
+        info!("inside");
+        ids
+    }
+
+    #[test]
+    fn json_lines_are_flat_objects_with_the_ids_of_the_request() {
+        let captured = Captured::default();
+        let layer = tracing_subscriber::fmt::layer().with_writer(captured.clone()).event_format(Json);
+        let ids = tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_twice);
+        let lines: Vec<Value> =
+            captured.lines().iter().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let [outside, inside] = &lines[..] else { panic!("{lines:#?}") };
+        assert_eq!(outside["message"], "listening on \"everything\"\nreally");
+        assert_eq!(outside["address"], "127.0.0.1:8080");
+        assert_eq!(outside["tries"], 3);
+        assert_eq!(outside["level"], "INFO");
+        assert_eq!(outside["trace_id"], Value::Null);
+        let timestamp = outside["timestamp"].as_str().expect("text");
+        assert!(timestamp.parse::<jiff::Timestamp>().is_ok(), "{timestamp} is no RFC 3339 time");
+        assert_eq!(inside["trace_id"], ids.trace());
+        assert_eq!(inside["request_id"], ids.request());
+    }
+
+    #[test]
+    fn text_lines_carry_the_ids_too() {
+        let captured = Captured::default();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(captured.clone())
+            .with_ansi(false)
+            .fmt_fields(WithIds(DefaultFields::new()));
+        let ids = tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_twice);
+        let lines = captured.lines();
+        let inside = format!("inside trace_id={} request_id={}", ids.trace(), ids.request());
+        assert!(lines.last().expect("a line").ends_with(&inside), "{lines:#?}");
+        assert!(!lines[0].contains("trace_id"), "{lines:#?}");
     }
 }

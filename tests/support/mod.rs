@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 use std::{
+    cell::RefCell,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -22,6 +23,8 @@ pub struct Service {
     /// The folder it was given as its data folder.
     pub data_dir: tempfile::TempDir,
     log: mpsc::Receiver<String>,
+    /// Lines of the start, not yet handed out.
+    early: RefCell<Vec<String>>,
 }
 
 impl Service {
@@ -37,7 +40,16 @@ impl Service {
         let data_dir = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_leaklab"));
         command
-            .args(["serve", "--no-limit", "--listen", "127.0.0.1:0", "--work-ms", "0", "--log-format", "json"])
+            .args([
+                "serve",
+                "--no-limit",
+                "--listen",
+                "127.0.0.1:0",
+                "--work-ms",
+                "0",
+                "--log-format",
+                "json",
+            ])
             .arg("--data-dir")
             .arg(data_dir.path())
             .args(arguments)
@@ -45,13 +57,16 @@ impl Service {
             .stdout(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let log = lines(child.stdout.take().expect("standard output is piped"));
+        let mut early = Vec::new();
         let url = loop {
             let line = log.recv_timeout(PATIENCE).expect("a line that says where it listens");
-            if let Some(address) = listening(&line) {
+            let address = listening(&line);
+            early.push(line);
+            if let Some(address) = address {
                 break format!("http://{address}");
             }
         };
-        Self { child, url, data_dir, log }
+        Self { child, url, data_dir, log, early: early.into() }
     }
 
     /// Process id.
@@ -59,9 +74,9 @@ impl Service {
         self.child.id()
     }
 
-    /// The lines logged since the last call.
+    /// The lines logged since the last call, those of the start included.
     pub fn log(&self) -> Vec<String> {
-        self.log.try_iter().collect()
+        self.early.take().into_iter().chain(self.log.try_iter()).collect()
     }
 
     /// GET: status and body as JSON.
