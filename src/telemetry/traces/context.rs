@@ -48,7 +48,7 @@ impl RequestContext {
             Some(caller) => Context::new().with_remote_span_context(caller),
             None => Context::new(),
         };
-        let mut attributes = Vec::with_capacity(6);
+        let mut attributes = Vec::with_capacity(8);
         attributes.push(KeyValue::new("http.request.method", request.method));
         attributes.push(KeyValue::new("url.path", request.path.to_owned()));
         attributes.push(KeyValue::new("url.scheme", "http"));
@@ -58,12 +58,11 @@ impl RequestContext {
             name = format!("{name} {route}");
         }
         let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Server).with_attributes(attributes);
-        let mut span = tracer.build_with_context(builder, &parent);
+        let span = tracer.build_with_context(builder, &parent);
         let ids = Ids::new(span.span_context().trace_id());
-        let span = span.is_recording().then(|| {
-            span.set_attribute(KeyValue::new("request_id", ids.request().to_owned()));
-            ServerSpan { tracer: tracer.clone(), context: Context::new().with_span(span) }
-        });
+        let span = span
+            .is_recording()
+            .then(|| ServerSpan { tracer: tracer.clone(), context: Context::new().with_span(span) });
         Self { ids, span }
     }
 
