@@ -38,32 +38,37 @@ const UNTRACED: [&str; 4] = ["/metrics", "/health", "/livez", "/readyz"];
 /// Wraps the routes. Handlers below find a [`RequestContext`] in the request's extensions, and clients its ids in the
 /// answer's headers `x-request-id` and `x-trace-id`.
 pub fn layer(routes: Router, app: &Arc<App>) -> Router {
-    routes.layer(Instrument {
+    let instruments = Instruments {
         requests: app.metrics.requests(),
         tracer: app.traces.tracer(),
         api_requests: Arc::clone(&app.requests),
-    })
+    };
+    routes.layer(Instrument(Arc::new(instruments)))
 }
 
-#[derive(Clone)]
-struct Instrument {
+/// What every request is recorded with.
+struct Instruments {
     requests: Arc<Requests>,
     tracer: Option<SdkTracer>,
     api_requests: Arc<AtomicU64>,
 }
 
+#[derive(Clone)]
+struct Instrument(Arc<Instruments>);
+
 impl<S> Layer<S> for Instrument {
     type Service = Instrumented<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Instrumented { inner, instrument: self.clone() }
+        Instrumented { inner, instruments: Arc::clone(&self.0) }
     }
 }
 
+/// A route with its instruments; the router clones it for each request.
 #[derive(Clone)]
 struct Instrumented<S> {
     inner: S,
-    instrument: Instrument,
+    instruments: Arc<Instruments>,
 }
 
 impl<S> Service<Request> for Instrumented<S>
@@ -94,11 +99,11 @@ where
             None => RequestContext::untraced(request.headers()),
         };
         let call = Call {
-            endpoint: self.instrument.requests.endpoint(route),
-            requests: Arc::clone(&self.instrument.requests),
-            api_requests: is_api.then(|| Arc::clone(&self.instrument.api_requests)),
+            endpoint: self.instruments.requests.endpoint(route),
+            instruments: Arc::clone(&self.instruments),
             context: context.clone(),
             method,
+            is_api,
             started,
         };
         request.extensions_mut().insert(context);
@@ -112,19 +117,19 @@ where
 
 /// What is known of a request while it is answered.
 struct Call {
-    requests: Arc<Requests>,
+    instruments: Arc<Instruments>,
     endpoint: Arc<Endpoint>,
-    api_requests: Option<Arc<AtomicU64>>,
     context: RequestContext,
     method: usize,
+    is_api: bool,
     started: Instant,
 }
 
 impl Call {
     fn answered(&self, status: StatusCode) {
-        self.requests.record(&self.endpoint, self.method, status, self.started.elapsed());
-        if let Some(api_requests) = &self.api_requests {
-            api_requests.fetch_add(1, Relaxed);
+        self.instruments.requests.record(&self.endpoint, self.method, status, self.started.elapsed());
+        if self.is_api {
+            self.instruments.api_requests.fetch_add(1, Relaxed);
         }
         self.context.end(status);
     }
@@ -185,12 +190,12 @@ mod tests {
             let routes = Router::new().route("/api/items/{id}", get(echo)).route("/health", get(echo));
             let (requests, metrics) = Requests::new("under-test");
             let api_requests = Arc::new(AtomicU64::new(0));
-            let instrument = Instrument {
+            let instruments = Instruments {
                 requests: Arc::new(requests),
                 tracer: None,
                 api_requests: Arc::clone(&api_requests),
             };
-            Self { routes: routes.layer(instrument), metrics, api_requests }
+            Self { routes: routes.layer(Instrument(Arc::new(instruments))), metrics, api_requests }
         }
 
         async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
