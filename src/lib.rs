@@ -10,4 +10,5 @@ pub mod leaks;
 pub mod load;
 pub mod supervisor;
 pub mod telemetry;
+pub mod vitals;
 pub mod workload;
