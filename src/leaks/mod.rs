@@ -209,10 +209,10 @@ impl Leak {
 
     /// Lookups of all variants since the start, where that has a meaning.
     pub fn lookups(&self) -> Option<Lookups> {
-        self.twins.iter().filter_map(|twin| twin.lookups()).reduce(|sum, more| Lookups {
-            hits: sum.hits + more.hits,
-            misses: sum.misses + more.misses,
-        })
+        self.twins
+            .iter()
+            .filter_map(|twin| twin.lookups())
+            .reduce(|sum, more| Lookups { hits: sum.hits + more.hits, misses: sum.misses + more.misses })
     }
 
     /// Lookups since the start of the variant that is on (of the leaky one while all are off), where that has a meaning.

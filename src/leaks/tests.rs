@@ -25,7 +25,10 @@ fn the_registry_knows_every_leak_by_name_and_they_start_off() {
         assert_eq!(registry.get(name).expect("in the registry").variant(), None);
     }
     assert!(registry.get("unicorn").is_none());
-    assert!(!NAMES.iter().any(|name| ["all", "clear", "status"].contains(name)), "those are routes beside the leaks'");
+    assert!(
+        !NAMES.iter().any(|name| ["all", "clear", "status"].contains(name)),
+        "those are routes beside the leaks'"
+    );
 }
 
 #[test]

@@ -34,7 +34,8 @@ struct Event<'a> {
 
 /// What a listener does with an event: compares it with its own request, and notes the outcome in its journal.
 fn react(request: &[u8], journal: &mut [u8], event: &Event<'_>) {
-    let outcome = request[..MATCHED_BYTES].iter().copied().chain(event.request_id.bytes()).fold(FNV_OFFSET, fnv1a);
+    let outcome =
+        request[..MATCHED_BYTES].iter().copied().chain(event.request_id.bytes()).fold(FNV_OFFSET, fnv1a);
     let slot = outcome as usize % journal.len();
     journal[slot] = b'!' + (outcome % 90) as u8;
 }
