@@ -52,7 +52,10 @@ pub fn init(format: LogFormat) {
     if set.is_ok()
         && let Some(error) = bad
     {
-        warn!(error, "RUST_LOG can't be used, so it is {DEFAULT_FILTER}; it wants something like info,leaklab=debug");
+        warn!(
+            error,
+            "RUST_LOG can't be used, so it is {DEFAULT_FILTER}; it wants something like info,leaklab=debug"
+        );
     }
 }
 
@@ -86,7 +89,12 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut line = Vec::with_capacity(256);
         write_json(&mut line, event).map_err(|_| fmt::Error)?;
         writer.write_str(std::str::from_utf8(&line).map_err(|_| fmt::Error)?)?;

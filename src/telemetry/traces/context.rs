@@ -57,8 +57,7 @@ impl RequestContext {
             attributes.push(KeyValue::new("http.route", route.to_owned()));
             name = format!("{name} {route}");
         }
-        let builder =
-            SpanBuilder::from_name(name).with_kind(SpanKind::Server).with_attributes(attributes);
+        let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Server).with_attributes(attributes);
         let mut span = tracer.build_with_context(builder, &parent);
         let ids = Ids::new(span.span_context().trace_id());
         let span = span.is_recording().then(|| {

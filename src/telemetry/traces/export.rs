@@ -236,7 +236,9 @@ async fn export(queue: &Queue, exporter: &SpanExporter) {
 /// Logs a change, not every failure.
 fn tell(reachable: &mut bool, result: OTelSdkResult, dropped: u64) {
     match result {
-        Err(error) if *reachable => warn!(%error, "the collector takes no spans; they are dropped, and counted"),
+        Err(error) if *reachable => {
+            warn!(%error, "the collector takes no spans; they are dropped, and counted")
+        }
         Ok(()) if !*reachable => info!(dropped, "the collector takes spans again"),
         _ => return,
     }
