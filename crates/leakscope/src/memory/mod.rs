@@ -10,10 +10,12 @@ mod extents;
 mod jemalloc;
 mod mappings;
 mod process;
+mod purge;
 mod reconcile;
 mod sampler;
 mod source;
 
+pub use purge::purge;
 pub use sampler::{Sample, Sampler, SamplerConfig};
 
 /// Memory of this process, of its cgroup and of its allocator at one moment, with the parts that sum to RSS.
