@@ -1,8 +1,162 @@
 //! Structured logs: text on a terminal, JSON otherwise, filtered by `RUST_LOG` (default `info`).
+//!
+//! A line that is written while a request is worked on carries the request's ids. They come from the thread's current
+//! request, not from a tracing span: nothing is paid for a request that logs nothing, and none does by default.
 
+use std::{
+    fmt,
+    io::{self, IsTerminal},
+};
+
+use serde::ser::{SerializeMap, Serializer};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+    warn,
+};
+use tracing_subscriber::{
+    EnvFilter,
+    field::RecordFields,
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::{DefaultFields, Writer},
+        time::{FormatTime, SystemTime},
+    },
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+use super::{traces::ids, variable};
 use crate::config::LogFormat;
+
+const DEFAULT_FILTER: &str = "info";
 
 /// Sends the process's log to standard output. Call once.
 pub fn init(format: LogFormat) {
-    let _ = format;
+    let terminal = io::stdout().is_terminal();
+    let text = match format {
+        LogFormat::Auto => terminal,
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let (filter, bad) = filter();
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stdout).log_internal_errors(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    let set = if text {
+        registry.with(layer.with_ansi(terminal).fmt_fields(WithIds(DefaultFields::new()))).try_init()
+    } else {
+        registry.with(layer.event_format(Json)).try_init()
+    };
+    // A second call keeps the first one's choice.
+    if set.is_ok()
+        && let Some(error) = bad
+    {
+        warn!(
+            error,
+            "RUST_LOG can't be used, so it is {DEFAULT_FILTER}; it wants something like info,leaklab=debug"
+        );
+    }
+}
+
+/// The filter, and what was wrong with `RUST_LOG` if it can't be used.
+fn filter() -> (EnvFilter, Option<String>) {
+    let Some(text) = variable("RUST_LOG") else { return (EnvFilter::new(DEFAULT_FILTER), None) };
+    match EnvFilter::try_new(&text) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(DEFAULT_FILTER), Some(format!("{text:?}: {error}"))),
+    }
+}
+
+/// The default text fields, and the ids of the current request after them.
+struct WithIds(DefaultFields);
+
+impl<'writer> FormatFields<'writer> for WithIds {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+        self.0.format_fields(writer.by_ref(), fields)?;
+        match ids::current() {
+            Some(ids) => write!(writer, " trace_id={} request_id={}", ids.trace(), ids.request()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One flat JSON object a line: `timestamp` (RFC 3339), `level`, `target`, `message`, the event's fields, the ids.
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = Vec::with_capacity(256);
+        write_json(&mut line, event).map_err(|_| fmt::Error)?;
+        writer.write_str(std::str::from_utf8(&line).map_err(|_| fmt::Error)?)?;
+        writer.write_char('\n')
+    }
+}
+
+fn write_json(line: &mut Vec<u8>, event: &Event<'_>) -> serde_json::Result<()> {
+    let mut timestamp = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let mut serializer = serde_json::Serializer::new(line);
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("timestamp", &timestamp)?;
+    map.serialize_entry("level", event.metadata().level().as_str())?;
+    map.serialize_entry("target", event.metadata().target())?;
+    let mut fields = Fields { map, result: Ok(()) };
+    event.record(&mut fields);
+    fields.result?;
+    let mut map = fields.map;
+    if let Some(ids) = ids::current() {
+        map.serialize_entry("trace_id", ids.trace())?;
+        map.serialize_entry("request_id", ids.request())?;
+    }
+    map.end()
+}
+
+/// Writes an event's fields as entries of a map; keeps the first error.
+struct Fields<M: SerializeMap> {
+    map: M,
+    result: Result<(), M::Error>,
+}
+
+impl<M: SerializeMap> Fields<M> {
+    fn entry(&mut self, field: &Field, value: &(impl serde::Serialize + ?Sized)) {
+        if self.result.is_ok() {
+            self.result = self.map.serialize_entry(field.name(), value);
+        }
+    }
+}
+
+impl<M: SerializeMap> Visit for Fields<M> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.entry(field, &value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.entry(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.entry(field, &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.entry(field, &value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.entry(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.entry(field, &format_args!("{value:?}"));
+    }
 }
