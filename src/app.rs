@@ -1,33 +1,66 @@
 //! Composition root: build, serve, drain.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Instant,
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
+use axum::{
+    Router,
+    extract::{MatchedPath, Request},
+};
 use leakscope::{
     heap::Profiler,
-    memory::{Limit, Sampler},
+    memory::{self, Limit, LimitSource, Sampler, SamplerConfig},
 };
+use tokio::net::TcpListener;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
+    admin::{
+        self,
+        docs::{DOCUMENT, Head},
+        health,
+        profiles::Profiles,
+    },
     config::Settings,
+    http::{error::Error, server},
     leaks::Registry,
-    telemetry::{metrics::Metrics, traces::Traces},
+    leaks_on::LeaksOn,
+    telemetry::{self, metrics::Metrics, traces::Traces},
+    workload,
 };
+
+/// Time between two samples of memory.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Samples kept: half an hour, about 115 KB.
+const SAMPLE_CAPACITY: usize = 1_800;
 
 /// Everything that handlers share.
 pub struct App {
+    /// Name of the service in answers and metrics.
+    pub service: String,
     /// The settings in force.
     pub settings: Settings,
     /// The patient's bugs.
     pub leaks: Registry,
+    /// Which leaks were on in the previous run, and a note for the next.
+    pub leaks_on: LeaksOn,
     /// What ends this process, and at how many bytes.
     pub limit: Limit,
     /// Whether leaks may be armed without a limit (`serve --no-limit`).
     pub no_limit: bool,
     /// Who allocated what is held.
     pub profiler: Arc<Profiler>,
+    /// Profiles taken for the admin routes.
+    pub profiles: Arc<Profiles>,
     /// Memory over time.
     pub sampler: Arc<Sampler>,
     /// Prometheus metrics.
@@ -36,6 +69,145 @@ pub struct App {
     pub traces: Traces,
     /// When the process started.
     pub started: Instant,
+    /// RSS when it had just started.
+    pub rss_at_start_bytes: u64,
     /// Requests answered on /api since the start.
     pub requests: Arc<AtomicU64>,
+    phase: AtomicU8,
+}
+
+/// Where the service is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It does not listen yet.
+    Starting,
+    /// It answers.
+    Ready,
+    /// It finishes what is under way, and stops.
+    Draining,
+}
+
+impl App {
+    /// Whether a leak may be switched on: something else than the host's memory must end it.
+    pub fn may_leak(&self) -> bool {
+        self.limit.source != LimitSource::None || self.no_limit
+    }
+
+    /// Where the service is in its life.
+    pub fn phase(&self) -> Phase {
+        [Phase::Starting, Phase::Ready, Phase::Draining][usize::from(self.phase.load(Relaxed))]
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+}
+
+/// Builds everything; nothing is served yet. Needs a Tokio runtime.
+///
+/// `watcher_limit_bytes`: a supervising process kills this one at that RSS.
+pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64>) -> Arc<App> {
+    let service = telemetry::service_name();
+    let requests = Arc::new(AtomicU64::new(0));
+    let limit = memory::limit(watcher_limit_bytes);
+    let profiler = Profiler::start();
+    let counted = Arc::clone(&requests);
+    let sampler = Sampler::start(SamplerConfig {
+        interval: SAMPLE_INTERVAL,
+        capacity: SAMPLE_CAPACITY,
+        limit,
+        requests: Box::new(move || counted.load(Relaxed)),
+    });
+    Arc::new(App {
+        leaks: Registry::new(),
+        leaks_on: LeaksOn::open(&settings.data_dir),
+        limit,
+        no_limit,
+        profiles: Profiles::new(Arc::clone(&profiler)),
+        profiler,
+        sampler,
+        metrics: Metrics::install(&service),
+        traces: Traces::from_env(),
+        started: Instant::now(),
+        rss_at_start_bytes: memory::report().process.rss_bytes,
+        requests,
+        phase: AtomicU8::new(Phase::Starting as u8),
+        service,
+        settings,
+    })
+}
+
+/// Every route, without what surrounds them.
+pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Head::openapi())
+        .merge(workload::routes())
+        .merge(admin::open_routes())
+        .merge(admin::guarded_routes())
+}
+
+/// The service's routes with guard, errors and telemetry around them.
+pub fn router(app: &Arc<App>) -> Router {
+    app.metrics.expect_routes(DOCUMENT.routes());
+    let guarded = admin::guard(admin::guarded_routes(), &app.settings.allowed_hosts);
+    let (routes, _) = workload::routes().merge(admin::open_routes()).merge(guarded).split_for_parts();
+    let routes = routes
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(unknown_route)
+        .with_state(Arc::clone(app));
+    telemetry::http::layer(routes, app)
+}
+
+async fn unknown_route(request: Request) -> Error {
+    let path = format!("{} {}", request.method(), request.uri().path());
+    Error::UnknownRoute { path, routes: DOCUMENT.list() }
+}
+
+async fn method_not_allowed(matched: MatchedPath, request: Request) -> Error {
+    Error::MethodNotAllowed {
+        path: request.uri().path().to_owned(),
+        method: request.method().to_string(),
+        allowed: DOCUMENT.methods(matched.as_str()),
+    }
+}
+
+/// Serves until `shutdown`, then drains: requests under way finish, within a few seconds.
+///
+/// # Errors
+/// The listener has no address.
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    arm(&app);
+    let (routes, draining) = (router(&app), health::draining_routes(&app));
+    app.enter(Phase::Ready);
+    tracing::info!(%address, "listening");
+    let stop = async {
+        shutdown.await;
+        app.enter(Phase::Draining);
+        tracing::info!("draining");
+    };
+    server::serve(&listener, routes, draining, stop).await;
+    app.traces.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Switches on the leaks that the settings name, and says which were on in the previous run.
+fn arm(app: &App) {
+    if let Some(previous) = app.leaks_on.previous().filter(|previous| !previous.is_empty()) {
+        tracing::info!(
+            leaks_on = previous.join(","),
+            "these leaks were on when the previous run ended; now they are off unless set"
+        );
+    }
+    for (name, variant) in &app.settings.leaks {
+        match app.leaks.get(name) {
+            Some(leak) if app.may_leak() => leak.set_variant(Some(*variant)),
+            _ => tracing::warn!(leak = name, error = %Error::NoLimit, "not switched on"),
+        }
+    }
+    app.leaks_on.save(&app.leaks);
 }

@@ -1,1 +1,70 @@
-//! HTTP routes under /admin.
+//! The service's own routes: its health, its metrics, its memory, and the switches of its leaks.
+//!
+//! Handlers read the instrument and the leaks' registry, and turn what they say into the JSON of the contract.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{
+    app::App,
+    http::{
+        error::Error,
+        guard::{Guard, Refused},
+    },
+};
+
+pub mod docs;
+pub mod health;
+mod leaks;
+mod memory;
+mod object;
+pub mod profiles;
+
+/// Routes that answer to everybody: health, metrics and documentation.
+pub fn open_routes() -> OpenApiRouter<Arc<App>> {
+    health::routes().merge(docs::routes())
+}
+
+/// Routes under `/admin`; mount them behind [`guard`].
+pub fn guarded_routes() -> OpenApiRouter<Arc<App>> {
+    leaks::routes().merge(memory::routes())
+}
+
+/// Puts the host and origin guard in front of routes.
+pub fn guard<S>(routes: OpenApiRouter<S>, allowed_hosts: &[String]) -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let names = std::iter::once(IN_COMPOSE.to_owned()).chain(allowed_hosts.iter().cloned());
+    let guard = Arc::new(Guard::new(names.collect()));
+    routes.layer(from_fn_with_state(guard, check))
+}
+
+/// The service's host name where its containers talk to each other.
+const IN_COMPOSE: &str = "leaky-service";
+
+async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.check(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(Refused::Host(host)) => Error::HostNotAllowed(host).into_response(),
+        Err(Refused::CrossSite(origin)) => Error::CrossSite(origin).into_response(),
+    }
+}
+
+/// Runs what blocks for milliseconds (files under /proc, a heap dump, freeing what a leak held) off the async threads.
+async fn off_runtime<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl FnOnce(&Arc<App>) -> T + Send + 'static,
+) -> T {
+    let app = Arc::clone(app);
+    match tokio::task::spawn_blocking(move || work(&app)).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,1 +1,186 @@
-//! The routes that a client of the service calls.
+//! The routes that a client of the service calls: the work that it is there for, with whatever bugs are switched on.
+//!
+//! It knows the leaks as features that serve a request, and nothing of how they keep memory.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{Uri, uri::PathAndQuery},
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    app::App,
+    http::{
+        error::{Error, ErrorBody},
+        extract::Segment,
+    },
+    leaks::{NAMES, RequestInfo, Variant},
+    telemetry::traces::RequestContext,
+};
+
+/// Routes under `/api`.
+pub fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(data)).routes(routes!(echo)).routes(routes!(history))
+}
+
+/// What the service answers to its clients.
+#[derive(Serialize, ToSchema)]
+struct Answer<'a> {
+    /// Name of the service.
+    #[schema(example = "leaky-service")]
+    service: &'a str,
+    /// Unique id of this request; also in the header `x-request-id`.
+    request_id: &'a str,
+    /// W3C trace id; also in the header `x-trace-id`.
+    trace_id: &'a str,
+    /// Time the answer took, in milliseconds.
+    duration_ms: f64,
+    /// Leaks that kept memory for this request.
+    leaks_triggered: Vec<&'static str>,
+    /// The answer itself.
+    data: Data,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Data {
+    message: String,
+    /// RFC 3339, UTC.
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, example = "2026-01-01T00:00:00Z")]
+    timestamp: Timestamp,
+}
+
+fn as_text<S: Serializer>(timestamp: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(timestamp)
+}
+
+/// Does the service's work, and feeds every leak that is on.
+#[utoipa::path(
+    get,
+    path = "/api/data",
+    tag = "workload",
+    params(("item" = Option<String>, Query, description = "Which item to answer with")),
+    responses((status = 200, body = Answer))
+)]
+async fn data(
+    State(app): State<Arc<App>>,
+    Extension(context): Extension<RequestContext>,
+    uri: Uri,
+) -> Response {
+    let started = Instant::now();
+    work(&app, &context).await;
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let leaks_triggered = feed_leaks(&app, &context, path);
+    let message = match uri.query().and_then(item) {
+        Some(item) => format!("Here is item {item}"),
+        None => "Here is your data".to_owned(),
+    };
+    answer(&app, &context, started, leaks_triggered, message)
+}
+
+/// Does the same work as /api/data and never leaks: the innocent route.
+#[utoipa::path(get, path = "/api/echo", tag = "workload", responses((status = 200, body = Answer)))]
+async fn echo(
+    State(app): State<Arc<App>>,
+    Extension(context): Extension<RequestContext>,
+    uri: Uri,
+) -> Response {
+    let started = Instant::now();
+    work(&app, &context).await;
+    let message = uri.query().unwrap_or("echo").to_owned();
+    answer(&app, &context, started, Vec::new(), message)
+}
+
+/// A past request.
+#[derive(Serialize, ToSchema)]
+struct PastRequest<'a> {
+    service: &'a str,
+    /// Id of the request that was recorded.
+    request_id: String,
+    /// Length of the record.
+    size_bytes: usize,
+    /// The record.
+    record: String,
+}
+
+/// Reads back what the leak `history` recorded of a request.
+#[utoipa::path(
+    get,
+    path = "/api/history/{request_id}",
+    tag = "workload",
+    params(("request_id" = String, Path, description = "The request_id of an answer from /api/data")),
+    responses((status = 200, body = PastRequest), (status = 404, body = ErrorBody, description = "Not recorded, or no longer kept"))
+)]
+async fn history(State(app): State<Arc<App>>, Segment(request_id): Segment) -> Result<Response, Error> {
+    let record = app.leaks.iter().find_map(|leak| leak.record(&request_id));
+    let record = record.ok_or(Error::UnknownRecord(request_id))?;
+    Ok(Json(PastRequest {
+        service: &app.service,
+        request_id: record.request_id,
+        size_bytes: record.text.len(),
+        record: record.text,
+    })
+    .into_response())
+}
+
+/// The simulated work of one request; without any, the timer is not even asked.
+async fn work(app: &App, context: &RequestContext) {
+    let _span = context.child("work");
+    if !app.settings.work.is_zero() {
+        tokio::time::sleep(app.settings.work).await;
+    }
+}
+
+/// Names of each leak's span and attribute, in the registry's order; made once, since spans want names that live for ever.
+static SPANS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    NAMES.iter().map(|name| (format!("leak.{name}"), format!("leak.triggered.{name}"))).collect()
+});
+
+/// Lets each leak that is on serve the request; returns those that kept memory for it.
+fn feed_leaks(app: &App, context: &RequestContext, path: &str) -> Vec<&'static str> {
+    let request = RequestInfo { request_id: context.request_id(), path };
+    let mut triggered = Vec::new();
+    for (leak, (span, attribute)) in app.leaks.iter().zip(SPANS.iter()) {
+        if leak.variant().is_none() {
+            continue;
+        }
+        let _span = context.child(span);
+        if leak.serve(&request) == Some(Variant::Leaky) {
+            context.set(attribute, true);
+            triggered.push(leak.name());
+        }
+    }
+    triggered
+}
+
+fn answer(
+    app: &App,
+    context: &RequestContext,
+    started: Instant,
+    leaks_triggered: Vec<&'static str>,
+    message: String,
+) -> Response {
+    Json(Answer {
+        service: &app.service,
+        request_id: context.request_id(),
+        trace_id: context.trace_id(),
+        duration_ms: (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+        leaks_triggered,
+        data: Data { message, timestamp: Timestamp::now() },
+    })
+    .into_response()
+}
+
+fn item(query: &str) -> Option<&str> {
+    query.split('&').find_map(|parameter| parameter.strip_prefix("item="))
+}

@@ -1,0 +1,92 @@
+//! Health and metrics: what machines ask all the time.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::off_runtime;
+use crate::{
+    app::{App, Phase},
+    http::error::Error,
+};
+
+/// Health and metrics.
+pub fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(livez))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
+}
+
+/// What clients find that come while the service drains.
+pub fn draining_routes(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .fallback(async || Error::Draining)
+        .with_state(Arc::clone(app))
+}
+
+#[derive(Serialize, ToSchema)]
+struct Health<'a> {
+    #[schema(example = "ok")]
+    status: &'a str,
+    #[schema(example = "leaky-service")]
+    service: &'a str,
+}
+
+/// Whether the service answers at all, and its name.
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+async fn health(State(app): State<Arc<App>>) -> Response {
+    Json(Health { status: "ok", service: &app.service }).into_response()
+}
+
+#[derive(Serialize, ToSchema)]
+struct Status {
+    /// `ok`; `starting`, `ready` or `draining` for /readyz.
+    status: &'static str,
+}
+
+/// Whether the process is alive: if not, restart it.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = Status)))]
+async fn livez() -> Json<Status> {
+    Json(Status { status: "ok" })
+}
+
+/// Whether to send it requests.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    responses((status = 200, body = Status), (status = 503, body = Status, description = "Starting or draining"))
+)]
+async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Status>) {
+    let (code, status) = match app.phase() {
+        Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        Phase::Ready => (StatusCode::OK, "ready"),
+        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    };
+    (code, Json(Status { status }))
+}
+
+/// Metrics as Prometheus text.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    responses((status = 200, body = String, content_type = "text/plain; version=0.0.4"))
+)]
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let text = off_runtime(&app, |app| app.metrics.render(app)).await;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

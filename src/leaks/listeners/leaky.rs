@@ -1,0 +1,51 @@
+//! The bus as it was shipped: `subscribe` returns nothing that one could drop, and nobody misses it.
+
+use std::sync::Mutex;
+
+use super::{
+    super::{Feature, Held, RequestInfo, locked, payload},
+    BUFFER_BYTES, Event, PAYLOAD_BYTES, react,
+};
+
+type Listener = Box<dyn FnMut(&Event<'_>) + Send>;
+
+#[derive(Default)]
+pub(super) struct Completions {
+    listeners: Mutex<Vec<Listener>>,
+}
+
+impl Feature for Completions {
+    fn serve(&self, request: &RequestInfo<'_>) {
+        subscribe_for_good(&self.listeners, request);
+        let event = Event { request_id: request.request_id };
+        for listener in locked(&self.listeners).iter_mut() {
+            listener(&event);
+        }
+    }
+
+    fn held(&self) -> Held {
+        Held::of(locked(&self.listeners).len(), PAYLOAD_BYTES)
+    }
+
+    fn clear(&self) -> u64 {
+        // Taking the list gives back its capacity too. The closures are dropped outside the lock.
+        let removed = std::mem::take(&mut *locked(&self.listeners));
+        removed.len() as u64
+    }
+}
+
+/// Growth site: the closure and the list of listeners grow here. The bug: nothing ever takes the listener off again.
+#[inline(never)]
+fn subscribe_for_good(listeners: &Mutex<Vec<Listener>>, request: &RequestInfo<'_>) {
+    let copy = keep_listener_buffer(&format!("GET {} {}\n", request.path, request.request_id));
+    let mut journal = keep_listener_buffer("no event yet\n");
+    locked(listeners).push(Box::new(move |event| react(&copy, &mut journal, event)));
+}
+
+/// Growth site: every byte of the listeners' buffers is allocated here.
+#[inline(never)]
+fn keep_listener_buffer(text: &str) -> Box<[u8]> {
+    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+    payload::fill(&mut buffer, text);
+    buffer.into_boxed_slice()
+}
