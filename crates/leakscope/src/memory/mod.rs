@@ -192,3 +192,36 @@ fn smaller_limit(cgroup: Option<&Cgroup>, watcher_bytes: Option<u64>) -> Limit {
         (None, None) => Limit { bytes: None, source: LimitSource::None },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cgroup(version: u8, limit_bytes: Option<u64>) -> Cgroup {
+        Cgroup {
+            version,
+            usage_bytes: 0,
+            working_set_bytes: 0,
+            peak_bytes: None,
+            limit_bytes,
+            oom_kills: None,
+        }
+    }
+
+    #[test]
+    fn the_smaller_limit_is_in_force() {
+        let limit = |cgroup: Option<Cgroup>, watcher| {
+            let Limit { bytes, source } = smaller_limit(cgroup.as_ref(), watcher);
+            (bytes, source)
+        };
+        assert_eq!(limit(None, None), (None, LimitSource::None));
+        assert_eq!(limit(Some(cgroup(2, None)), None), (None, LimitSource::None));
+        assert_eq!(limit(Some(cgroup(2, None)), Some(5)), (Some(5), LimitSource::Watcher));
+        assert_eq!(limit(None, Some(5)), (Some(5), LimitSource::Watcher));
+        assert_eq!(limit(Some(cgroup(1, Some(7))), None), (Some(7), LimitSource::CgroupV1));
+        assert_eq!(limit(Some(cgroup(2, Some(7))), None), (Some(7), LimitSource::CgroupV2));
+        assert_eq!(limit(Some(cgroup(2, Some(7))), Some(5)), (Some(5), LimitSource::Watcher));
+        assert_eq!(limit(Some(cgroup(2, Some(7))), Some(9)), (Some(7), LimitSource::CgroupV2));
+        assert_eq!(limit(Some(cgroup(2, Some(7))), Some(7)), (Some(7), LimitSource::CgroupV2));
+    }
+}

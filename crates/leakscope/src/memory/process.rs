@@ -185,3 +185,70 @@ fn thread_descriptor(thread: u32) -> Option<usize> {
 fn thread_descriptor(_thread: u32) -> Option<usize> {
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smaps_gives_each_mapping_its_pages_and_flags() {
+        let text = "\
+55d0c0000000-55d0c0002000 r-xp 00001000 fe:00 24702                      /opt/a: b (deleted)
+Size:                  8 kB
+Rss:                   8 kB
+Pss:                   4 kB
+Anonymous:             0 kB
+VmFlags: rd ex mr mw me
+7f0000000000-7f0000001000 ---p 00000000 00:00 0
+Rss:                   0 kB
+VmFlags: mr mw me ac
+7f0000001000-7f0000800000 rw-p 00000000 00:00 0                          [anon:some name]
+Rss:                 100 kB
+Pss:                 100 kB
+Anonymous:           100 kB
+Swap:                 12 kB
+VmFlags: rd wr mr mw me nr sd
+7f0000800000-7f0000900000 rw-s 00000000 00:01 9                          /memfd:x (deleted)
+Rss:                  16 kB
+Pss:                   8 kB
+7f0000900000-7f0000a00000 rw-s 00000000 00:01 10                         /dev/zero (deleted)
+Rss:                   4 kB
+7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0                          [stack]
+Rss:                  20 kB
+";
+        let smaps = Smaps::parse(text.as_bytes()).expect("text can be read");
+        let backing: Vec<_> = smaps.mappings.iter().map(|mapping| mapping.backing).collect();
+        assert_eq!(
+            backing,
+            [
+                Backing::File,
+                Backing::Anonymous,
+                Backing::Anonymous,
+                Backing::SharedMemory,
+                Backing::SharedMemory,
+                Backing::MainStack
+            ]
+        );
+        let kilobytes = |bytes: u64| bytes / 1024;
+        assert_eq!(
+            smaps.mappings.iter().map(|mapping| kilobytes(mapping.rss_bytes)).collect::<Vec<_>>(),
+            [8, 0, 100, 16, 4, 20]
+        );
+        assert_eq!(kilobytes(smaps.rss_bytes), 148);
+        assert_eq!(kilobytes(smaps.pss_bytes), 112);
+        assert_eq!(kilobytes(smaps.anonymous_bytes), 100);
+        assert_eq!(kilobytes(smaps.swap_bytes), 12);
+        let [code, guard, heap, ..] = &smaps.mappings[..] else { panic!("too few") };
+        assert!(!code.writable && !code.inaccessible && !code.noreserve);
+        assert!(guard.inaccessible && !guard.noreserve);
+        assert!(heap.writable && heap.noreserve && heap.len() == 0x7ff000);
+    }
+
+    #[test]
+    fn lines_of_another_kind_are_passed_over() {
+        for text in ["", "\n", "x", "Rss: 5 kB\n", "7f-zz rw-p\n", ": \n", "Rss:\nRss: many kB\n"] {
+            let smaps = Smaps::parse(text.as_bytes()).expect("text can be read");
+            assert!(smaps.mappings.is_empty(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What tests share that need a process of their own.
+
+use std::{
+    env,
+    process::{Command, Output},
+};
+
+const ROLE: &str = "LEAKSCOPE_TEST_ROLE";
+
+/// Runs `body` in a process in which only the test `name` runs, with these environment variables.
+#[track_caller]
+#[allow(dead_code, reason = "not every test binary uses all of this")]
+pub fn alone(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
+    if role().is_some() {
+        return body();
+    }
+    let output = start(name, "alone", environment);
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// Runs the test `name` once more in a process of its own, in which [`role`] is `role`.
+#[track_caller]
+pub fn start(name: &str, role: &str, environment: &[(&str, &str)]) -> Output {
+    Command::new(env::current_exe().expect("the test binary has a path"))
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the test binary starts")
+}
+
+/// What this process was started for; `None` in the first one.
+pub fn role() -> Option<String> {
+    env::var(ROLE).ok()
+}
