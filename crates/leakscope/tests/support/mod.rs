@@ -30,6 +30,13 @@ pub fn start(name: &str, role: &str, environment: &[(&str, &str)]) -> Output {
         .expect("the test binary starts")
 }
 
+/// Keeps huge pages away: they make more resident than was touched.
+#[allow(dead_code, reason = "not every test binary uses all of this")]
+pub fn no_huge_pages() {
+    // SAFETY: prctl(2) with this option changes how this process's mappings are filled from now on, nothing else.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 /// What this process was started for; `None` in the first one.
 pub fn role() -> Option<String> {
     env::var(ROLE).ok()
