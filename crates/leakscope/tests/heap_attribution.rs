@@ -254,6 +254,38 @@ fn groups_by_line_function_and_file() {
     run_alone("patient_groups", &[lg_sample("14")]);
 }
 
+/// A leak that already holds much: what it held before must not blur what it grew by.
+#[test]
+#[ignore = "run by the test below, in a process of its own"]
+fn patient_diff_of_a_large_leak() {
+    const HELD: u64 = 8_000;
+    const GROWN: u64 = 800;
+    let profiler = Profiler::start();
+    let mut kept = Vec::with_capacity((HELD + GROWN) as usize);
+    let mut line = 0;
+    (0..HELD).for_each(|_| line = leak_plainly(&mut kept));
+    let base = profiler.snapshot().unwrap();
+    (0..GROWN).for_each(|_| line = leak_plainly(&mut kept));
+    let grown = at(&diff(&base, &profiler.snapshot().unwrap(), By::Line), line).clone();
+    assert!(grown.significant, "{grown:#?}");
+    assert!(grown.bytes_diff.abs_diff((GROWN * 5_120) as i64) <= 4 * grown.bytes_diff_error, "{grown:#?}");
+
+    // All that is held is replaced by as much: no growth, and an error that knows it.
+    let base = profiler.snapshot().unwrap();
+    kept.clear();
+    (0..HELD + GROWN).for_each(|_| line = leak_plainly(&mut kept));
+    let growth = diff(&base, &profiler.snapshot().unwrap(), By::Line);
+    if let Some(replaced) = growth.iter().find(|growth| growth.site.line == line) {
+        assert!(replaced.bytes_diff.unsigned_abs() <= 4 * replaced.bytes_diff_error, "{replaced:#?}");
+        assert!(replaced.bytes_diff_error > 4 * grown.bytes_diff_error, "{replaced:#?} {grown:#?}");
+    }
+}
+
+#[test]
+fn a_large_leak_is_told_from_a_cache_that_replaces() {
+    run_alone("patient_diff_of_a_large_leak", &[lg_sample("14")]);
+}
+
 #[test]
 #[ignore = "run by the test below, in a process of its own"]
 fn patient_temporary() {

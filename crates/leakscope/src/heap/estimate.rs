@@ -51,11 +51,11 @@ impl Estimate {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// splitmix64: small, seeded, good enough for this.
-    struct Random(u64);
+    pub(in crate::heap) struct Random(pub(in crate::heap) u64);
 
     impl Random {
         /// Uniform in (0, 1].
@@ -74,7 +74,7 @@ mod tests {
     }
 
     /// What a dump would say of `count` allocations of `bytes` each.
-    fn sampled(random: &mut Random, count: u64, bytes: u64, interval: u64) -> u64 {
+    pub(in crate::heap) fn sampled(random: &mut Random, count: u64, bytes: u64, interval: u64) -> u64 {
         let mut samples = 0;
         let mut wait = random.wait(interval as f64);
         for _ in 0..count {

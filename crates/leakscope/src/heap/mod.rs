@@ -34,6 +34,7 @@ mod parse;
 mod profiler;
 mod snapshot;
 mod symbolize;
+mod tally;
 mod unwind;
 
 pub use diff::{Growth, diff};

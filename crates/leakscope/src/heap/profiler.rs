@@ -11,8 +11,9 @@ use super::{
     dump::dump,
     estimate::Estimate,
     jemalloc::{self, Unfit, UnsampledThread},
-    snapshot::Stack,
+    snapshot::{Stack, Taken},
     symbolize::Symbols,
+    tally::Counts,
     unwind,
 };
 
@@ -71,12 +72,18 @@ impl Profiler {
     fn take(&self) -> Result<Arc<Snapshot>, Error> {
         let _unsampled = UnsampledThread::new();
         let taken_at = SystemTime::now();
+        let before = Counts::now();
         let profile = dump().map_err(Error::Failed)?;
+        let after = Counts::now();
         let traces = lock(&self.symbols).traces(&profile.stacks, &profile.mappings);
-        let live = |samples, bytes| Estimate::new(samples, bytes, profile.interval_bytes);
-        let stacks = profile.stacks.iter().zip(traces);
-        let stacks = stacks.map(|(raw, trace)| Stack { trace, live: live(raw.samples, raw.bytes) }).collect();
-        Ok(Arc::new(Snapshot::new(taken_at, stacks)))
+        let stacks = profile.stacks.iter().zip(traces).map(|(raw, trace)| Stack {
+            trace,
+            live: Estimate::new(raw.samples, raw.bytes, profile.interval_bytes),
+            taken: after
+                .of(&raw.addresses)
+                .map(|at_most| Taken { at_least: before.of(&raw.addresses).unwrap_or(0), at_most }),
+        });
+        Ok(Arc::new(Snapshot::new(taken_at, stacks.collect())))
     }
 }
 

@@ -21,6 +21,15 @@ pub struct Snapshot {
 pub(super) struct Stack {
     pub(super) trace: Arc<Trace>,
     pub(super) live: Estimate,
+    pub(super) taken: Option<Taken>,
+}
+
+/// How often a stack had been sampled since the start, freed since or not: at least and at most, since sampling goes on
+/// while the profile is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) at_least: u64,
+    pub(super) at_most: u64,
 }
 
 /// What one place allocated that is still held.
@@ -58,7 +67,7 @@ impl Snapshot {
     /// Live memory by place, largest first.
     pub fn sites(&self, by: By) -> Vec<Site> {
         let mut places: HashMap<Key<'_>, (Place<'_>, Estimate)> = HashMap::new();
-        for Stack { trace, live } in &self.stacks {
+        for Stack { trace, live, .. } in &self.stacks {
             let (place, total) = places.entry(Key::new(&trace.site, by)).or_default();
             place.add(&trace.site, live.bytes);
             total.add(live);

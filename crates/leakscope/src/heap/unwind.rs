@@ -10,6 +10,8 @@ use std::{
     ops::Range,
 };
 
+use super::tally;
+
 /// jemalloc's `prof_backtrace_hook_t`: fills `vec` with at most `max_len` return addresses, innermost first.
 pub(super) type Hook = unsafe extern "C" fn(vec: *mut *mut c_void, len: *mut c_uint, max_len: c_uint);
 
@@ -30,7 +32,9 @@ pub(super) unsafe extern "C" fn backtrace(vec: *mut *mut c_void, len: *mut c_uin
         // SAFETY: the caller's promise.
         let addresses = unsafe { std::slice::from_raw_parts_mut(vec, max_len as usize) };
         // SAFETY: the thread is running on this stack, so it is mapped from here to its end.
-        unsafe { walk(frame_pointer(), here..stack.end, addresses) }
+        let depth = unsafe { walk(frame_pointer(), here..stack.end, addresses) };
+        tally::count(addresses[..depth].iter().map(|address| address.addr() as u64));
+        depth
     } else {
         0 // on a stack of its own making (a fiber, a signal stack), whose end nobody knows
     };
