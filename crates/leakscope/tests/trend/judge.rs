@@ -1,0 +1,102 @@
+//! Compares verdicts and intervals with the truth, and counts.
+
+use std::fmt;
+
+use leakscope::trend::{Config, Interval, Trend, Verdict, analyze};
+
+use crate::families::{Case, Truth};
+
+const WINDOW: usize = 300;
+
+/// Right out of asked.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Share {
+    pub right: usize,
+    pub asked: usize,
+}
+
+impl Share {
+    fn count(&mut self, right: bool) {
+        self.asked += 1;
+        self.right += usize::from(right);
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.asked == 0 {
+            return write!(f, "     -      ");
+        }
+        write!(f, "{:5.1}% ({:4})", 100.0 * self.right as f64 / self.asked as f64, self.asked)
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Leaks of 1 KiB at 50/s that are decided after 90 s.
+    pub soon: Share,
+    /// Leaks that are decided after 5 minutes, once growth exceeds 5 times the noise.
+    pub grown: Share,
+    pub covers_rate: Share,
+    pub covers_request: Share,
+    /// Look-alikes that are flat 5 minutes later.
+    pub flat: Share,
+    /// Not growing.
+    pub quiet: Share,
+    pub early: Share,
+}
+
+impl Tally {
+    pub fn judge(&mut self, case: &Case) {
+        let at = |second: usize| -> Trend { analyze(&case.samples[..second.min(case.samples.len())], None, &Config::default()) };
+        match case.truth {
+            Truth::Leak { from, per_request, per_second, deviation } => {
+                let visible = |seconds: f64| per_second * seconds > 5.0 * deviation;
+                if per_second >= 51_200.0 && visible(90.0) {
+                    self.soon.count(at(from + 90).verdict == Verdict::Growing);
+                }
+                let trend = at(from + WINDOW);
+                if visible(WINDOW as f64) {
+                    self.grown.count(trend.verdict == Verdict::Growing);
+                    if std::env::var("TREND_SHOW").is_ok() && trend.verdict != Verdict::Growing {
+                        println!("from {from} rate {per_second} dev {deviation} {trend:?}");
+                    }
+                }
+                let covers = |interval: Interval, truth: f64| interval.low <= truth && truth <= interval.high;
+                if let (Some(per_request), Some(found)) = (per_request, trend.bytes_per_request) {
+                    self.covers_request.count(covers(found.bytes, per_request));
+                }
+                if let Some(found) = trend.bytes_per_second {
+                    let start = if from + WINDOW > WINDOW && case.samples[from].requests > 0 { from } else { from };
+                    let end = (from + WINDOW - 1).min(case.samples.len() - 1);
+                    let served = (case.samples[end].requests - case.samples[start].requests) as f64;
+                    let truth = per_request.map_or(per_second, |size| size * served / (end - start) as f64);
+                    self.covers_rate.count(covers(found, truth));
+                }
+            }
+            Truth::Still { settled } => {
+                let trend = at(settled + WINDOW);
+                self.flat.count(trend.verdict == Verdict::Flat);
+                if std::env::var("TREND_SHOW").is_ok() && trend.verdict != Verdict::Flat {
+                    println!("settled {settled} {trend:?}");
+                }
+                self.quiet.count(trend.verdict != Verdict::Growing);
+                if settled == 0 {
+                    self.early.count(at(90).verdict != Verdict::Growing);
+                } else {
+                    self.early.count(at(settled + 90).verdict != Verdict::Growing);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(
+            f,
+            "soon {} grown {} rate {} req {} | flat {} quiet {} early {}",
+            self.soon, self.grown, self.covers_rate, self.covers_request, self.flat, self.quiet, self.early
+        )
+    }
+}
