@@ -30,6 +30,11 @@ impl Slope {
         Interval { value: self.value, low: self.value - reach, high: self.value + reach }
     }
 
+    /// Upper bound, exceeded with a probability of `upper_tail`.
+    pub(super) fn upper(&self, upper_tail: f64) -> f64 {
+        self.value + t_quantile(upper_tail, self.degrees) * self.error
+    }
+
     /// Whether the slope is above 0 with at most `upper_tail` of error.
     pub(super) fn is_positive(&self, upper_tail: f64) -> bool {
         self.value > t_quantile(upper_tail, self.degrees) * self.error

@@ -10,7 +10,9 @@ use super::line::{Levels, coefficient, dot, remainder};
 const SIGNIFICANT: f64 = 18.0;
 /// Places that are tried.
 const PLACES: usize = 48;
-/// Fewest samples on either side of a change.
+/// Fewest samples before a change: the tail of something that ended as the window began.
+const EARLIEST: usize = 3;
+/// Fewest samples after a change.
 const LEAST_SIDE: usize = 8;
 /// Changes after which the search ends.
 const MOST_CHANGES: usize = 8;
@@ -47,12 +49,12 @@ pub(super) fn newest(x: &[f64], y: &[f64], levels: Levels) -> Stretch {
 /// The change that leaves the smallest residual, if it is significant or makes the slope needless.
 fn best_change(x: &[f64], y: &[f64], levels: &Levels) -> Option<Change> {
     let least_side = LEAST_SIDE.max(y.len() / 12);
-    let places = y.len().checked_sub(2 * least_side)?;
+    let places = y.len().checked_sub(EARLIEST + least_side)?;
     let (free_x, free_y) = (levels.free(x, 0.0), levels.free(y, 0.0));
     let straight = remainder(&free_x, &free_y);
     let mut best = (dot(&straight, &straight), None);
     let mut needless = (best.0, None);
-    for at in (least_side..=least_side + places).step_by((places / PLACES).max(1)) {
+    for at in (EARLIEST..=EARLIEST + places).step_by((places / PLACES).max(1)) {
         for change in [Change::Slip(at), Change::Bend(at)] {
             let column = levels.free(&change.column(x, levels), 0.0);
             let rest = squares_left(&remainder(&free_x, &column), &straight);
@@ -86,8 +88,12 @@ fn wald(change: Change, x: &[f64], y: &[f64], levels: &Levels) -> f64 {
         let bent = remainder(&column, &straight);
         (straight, bent)
     };
+    let (straight, bent) = fit(0.0);
+    let persistence = match change {
+        Change::Slip(_) => levels.persistence(&straight, levels.count() + 1),
+        Change::Bend(_) => levels.persistence(&bent, levels.count() + 2),
+    };
     let terms = levels.count() + 2;
-    let persistence = levels.persistence(&fit(0.0).1, terms);
     let (straight, bent) = fit(persistence);
     let left = dot(&bent, &bent);
     let spare = y.len().saturating_sub(terms).max(1) as f64;

@@ -15,6 +15,8 @@ use super::{
 const FEWEST_SAMPLES: usize = 10;
 /// Tail beyond which a slope counts as growth: stricter than the interval, since the question is asked again every second.
 const GROWTH_TAIL: f64 = 0.001;
+/// Tail of the upper bound that `flat` must stay under: an equivalence test at 5 %, as usual (Schuirmann 1987).
+const FLAT_TAIL: f64 = 0.05;
 /// Troughs that rise by this share of the drop before them are no sawtooth's.
 const RISING_TROUGH: f64 = 0.25;
 /// Noises by which a level must be higher to be called higher.
@@ -53,6 +55,8 @@ struct Evidence {
     per_request: Option<Slope>,
     /// Whether requests, not time, drive the series.
     by_request: bool,
+    /// Standard deviation of the samples around the line: of all that moves them but the trend.
+    noise: f64,
     /// Bytes to go before growth since the last drop is more than a tooth of a sawtooth.
     unproven_bytes: Option<f64>,
 }
@@ -93,7 +97,7 @@ pub(super) fn judge(series: &Series, headroom_bytes: Option<f64>, config: &Confi
         return trend;
     };
     trend.stretch_seconds = evidence.seconds;
-    trend.noise_bytes = evidence.driving().map(|slope| slope.noise);
+    trend.noise_bytes = Some(evidence.noise);
     trend.bytes_per_second = evidence.rate();
     trend.bytes_per_request =
         evidence.per_request.map(|slope| PerRequest { bytes: slope.interval(), r2: slope.r2 });
@@ -122,17 +126,27 @@ fn gather(series: &Series, config: &Config) -> Option<Evidence> {
     };
     let Stretch { from, levels } = stretch::newest(x, &series.bytes, levels);
     let bytes = &series.bytes[from..];
+    let swings = levels.count() > 2 * jumps::HABIT;
     let mut evidence = Evidence {
         seconds: series.seconds_since(from),
         requests: series.requests_since(from),
         per_second: slope::fit(&series.seconds[from..], bytes, &levels),
         per_request: slope::fit(&series.requests[from..], bytes, &levels),
         by_request,
+        noise: 0.0,
         unproven_bytes: None,
     };
-    let noise = evidence.driving()?.noise;
-    evidence.unproven_bytes = unproven(bytes, &since(&found, from), noise);
+    evidence.noise = match swings {
+        true => swing(&x[from..], bytes),
+        false => evidence.driving()?.noise,
+    };
+    evidence.unproven_bytes = unproven(bytes, &since(&found, from), evidence.noise);
     Some(evidence)
+}
+
+/// Standard deviation around one straight line through everything, jumps and teeth included.
+fn swing(x: &[f64], bytes: &[f64]) -> f64 {
+    slope::fit(x, bytes, &Levels::new([])).map_or(0.0, |line| line.noise)
 }
 
 /// The jumps after sample `from`, counted from there.
@@ -169,6 +183,7 @@ fn troughs(series: &Series, starts: &[usize], by_request: bool) -> Option<Eviden
         per_second: slope::fit_independent(&pick(&series.seconds), &bytes),
         per_request: slope::fit_independent(&pick(&series.requests), &bytes),
         by_request,
+        noise: swing(if by_request { &series.requests } else { &series.seconds }, &series.bytes),
         unproven_bytes: None,
     })
 }
@@ -191,25 +206,23 @@ fn decide(evidence: &Evidence, series: &Series, config: &Config) -> (Verdict, Op
     let (Some(slope), Some(rate)) = (evidence.driving(), evidence.rate()) else {
         return (Verdict::Undecided, None);
     };
-    let growth = Interval {
-        value: rate.value * evidence.seconds,
-        low: rate.low * evidence.seconds,
-        high: rate.high * evidence.seconds,
-    };
-    let hidden = (config.flat_noise_ratio * slope.noise).max(config.negligible_bytes);
-    let grows = slope.is_positive(GROWTH_TAIL) && growth.value > config.negligible_bytes;
+    // What drives the series, over the whole stretch.
+    let growth_at = |slope: f64| slope * if evidence.by_request { evidence.requests } else { evidence.seconds };
+    let growth = growth_at(slope.value);
+    let hidden = (config.flat_noise_ratio * evidence.noise).max(config.negligible_bytes);
+    let grows = slope.is_positive(GROWTH_TAIL) && growth > config.negligible_bytes;
     match evidence.unproven_bytes {
         Some(missing) if grows => {
             let reason = "since the last drop it has not yet grown past what it had been before";
             (Verdict::Undecided, Some(decides_in(missing / rate.value, series, reason)))
         }
         None if grows => (Verdict::Growing, None),
-        _ if growth.high <= hidden => (Verdict::Flat, None),
+        _ if growth_at(slope.upper(FLAT_TAIL)) <= hidden => (Verdict::Flat, None),
         _ => {
             // The interval of the growth shrinks with the square root of the time.
-            let reach = growth.high - growth.value;
-            let to_flat = if growth.value < hidden { (reach / (hidden - growth.value)).powi(2) } else { f64::INFINITY };
-            let to_growth = if growth.value > 0.0 { (1.6 * reach / growth.value).powf(2.0 / 3.0) } else { f64::INFINITY };
+            let reach = growth_at(slope.upper(FLAT_TAIL)) - growth;
+            let to_flat = if growth < hidden { (reach / (hidden - growth)).powi(2) } else { f64::INFINITY };
+            let to_growth = if growth > 0.0 { (1.6 * reach / growth).powf(2.0 / 3.0) } else { f64::INFINITY };
             let more = (to_flat.min(to_growth) - 1.0).clamp(0.1, 3.0) * evidence.seconds;
             let seconds = more.min(config.window_seconds);
             (Verdict::Undecided, Some(decides_in(seconds, series, "the noise is still as large as the growth")))

@@ -196,7 +196,7 @@ fn leak_in_batches(rng: &mut Rng) -> Case {
     let (requests, mut noise, lump) = (steady(rng), usual(rng), magnitude(rng, 1e5, 1e7));
     let period = second(rng, 5.0, 40.0);
     let phase = rng.usize(..period);
-    noise.deviation = noise.deviation.hypot(lump / 12f64.sqrt());
+    noise.deviation = noise.deviation.hypot(lump);
     let samples = samples(&requests, |i| lump * ((i + phase) / period) as f64, &noise);
     let per_second = lump / period as f64;
     Case { samples, truth: Truth::Leak { from: 0, per_request: None, per_second, deviation: noise.deviation } }

@@ -65,10 +65,13 @@ impl Tally {
                 let covers = |interval: Interval, truth: f64| interval.low <= truth && truth <= interval.high;
                 if let (Some(per_request), Some(found)) = (per_request, trend.bytes_per_request) {
                     self.covers_request.count(covers(found.bytes, per_request));
+                    if std::env::var("TREND_MISS").is_ok() && !covers(found.bytes, per_request) {
+                        println!("MISS from {from} size {per_request} dev {deviation} {trend:?}");
+                    }
                 }
                 if let Some(found) = trend.bytes_per_second {
-                    let start = if from + WINDOW > WINDOW && case.samples[from].requests > 0 { from } else { from };
-                    let end = (from + WINDOW - 1).min(case.samples.len() - 1);
+                    let end = (from + WINDOW).min(case.samples.len()) - 1;
+                    let start = end - trend.stretch_seconds as usize;
                     let served = (case.samples[end].requests - case.samples[start].requests) as f64;
                     let truth = per_request.map_or(per_second, |size| size * served / (end - start) as f64);
                     self.covers_rate.count(covers(found, truth));
