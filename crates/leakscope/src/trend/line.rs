@@ -3,6 +3,9 @@
 //! Every fit here is the same projection: columns are whitened and freed of the segments' levels ([`Levels::free`]), then regressed on each other
 //! (Frisch, Waugh and Lovell). With `persistence` 0 that is ordinary least squares.
 
+/// Autocorrelation of a random walk, as near to 1 as whitening can be with levels.
+const UNIT_ROOT: f64 = 0.999;
+
 /// Where each segment with a level of its own starts; the first is 0.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Levels(Vec<usize>);
@@ -58,8 +61,9 @@ impl Levels {
         freed
     }
 
-    /// First-order autocorrelation of least-squares residuals, corrected for the bias that fitting `terms` terms brings (Kendall 1954 and
-    /// Marriott and Pope 1954, extended from a mean and a trend to any number of terms), within [0, 0.99].
+    /// First-order autocorrelation of least-squares residuals, from 0 to 1, corrected for the bias that fitting `terms` terms brings (Kendall
+    /// 1954 and Marriott and Pope 1954, extended from a mean and a trend to any number of terms). Within `1/sqrt(n)` of 1 it is taken for a
+    /// random walk's: so the interval holds for either (Perron and Yabu, Journal of Econometrics 151, 2009).
     pub(super) fn persistence(&self, residuals: &[f64], terms: usize) -> f64 {
         let (mut lagged, mut square) = (0.0, 0.0);
         for segment in self.segments(residuals.len()) {
@@ -73,7 +77,9 @@ impl Levels {
         }
         let raw = lagged / square;
         let terms = terms as f64;
-        (raw + (terms + (terms + 2.0) * raw) / residuals.len() as f64).clamp(0.0, 0.99)
+        let count = residuals.len() as f64;
+        let persistence = (raw + (terms + (terms + 2.0) * raw) / count).max(0.0);
+        if persistence > 1.0 - count.powf(-0.5) { UNIT_ROOT } else { persistence }
     }
 }
 

@@ -13,8 +13,8 @@ pub struct Case {
 
 /// What a perfect judge would say.
 pub enum Truth {
-    /// Grows from second `from` on by so many bytes for each request and second, amid noise of this standard deviation.
-    Leak { from: usize, per_request: Option<f64>, per_second: f64, deviation: f64 },
+    /// Had kept so many bytes at each second, more and more from second `from` on, amid noise of this standard deviation.
+    Leak { from: usize, kept: Vec<f64>, by_request: bool, deviation: f64 },
     /// Does not grow any more from second `settled` on.
     Still { settled: usize },
 }
@@ -62,10 +62,9 @@ fn steady(rng: &mut Rng) -> Vec<u64> {
 
 /// A leak of `size` per request in `requests`, from second `from` on.
 fn leaking(requests: Vec<u64>, size: f64, from: usize, other: impl Fn(usize) -> f64, noise: Noise) -> Case {
-    let kept = |i: usize| size * requests[i].saturating_sub(requests[from]) as f64;
-    let samples = samples(&requests, |i| kept(i) + other(i), &noise);
-    let per_second = kept(SECONDS - 1) / (SECONDS - 1 - from) as f64;
-    Case { samples, truth: Truth::Leak { from, per_request: Some(size), per_second, deviation: noise.deviation } }
+    let kept: Vec<f64> = requests.iter().map(|served| size * served.saturating_sub(requests[from]) as f64).collect();
+    let samples = samples(&requests, |i| kept[i] + other(i), &noise);
+    Case { samples, truth: Truth::Leak { from, kept, by_request: true, deviation: noise.deviation } }
 }
 
 fn leak(rng: &mut Rng) -> Case {
@@ -111,12 +110,11 @@ fn leak_restart(rng: &mut Rng) -> Case {
     let mut case = leak(rng);
     let at = second(rng, 20.0, 200.0);
     let served = case.samples[at].requests;
-    let Truth::Leak { from, per_request, .. } = &mut case.truth else { unreachable!("leak draws leaks") };
-    let kept = per_request.expect("known") * served as f64;
+    let Truth::Leak { from, kept, .. } = &mut case.truth else { unreachable!("leak draws leaks") };
     *from = at;
     for sample in &mut case.samples[at..] {
         sample.requests -= served;
-        sample.bytes -= kept;
+        sample.bytes -= kept[at];
     }
     case
 }
@@ -167,28 +165,21 @@ fn leak_switched_on(rng: &mut Rng) -> Case {
 fn leak_random_sizes(rng: &mut Rng) -> Case {
     let (requests, mean, noise) = (steady(rng), leak_size(rng), usual(rng));
     let share = uniform(rng, 0.1, 1.0);
-    let (mut kept, mut column) = (0.0, vec![0.0]);
+    let mut kept = vec![0.0];
     for pair in requests.windows(2) {
-        for _ in pair[0]..pair[1] {
-            if rng.f64() < share {
-                kept += mean / share * -(1.0 - rng.f64()).ln();
-            }
-        }
-        column.push(kept);
+        let sizes = (pair[0]..pair[1]).map(|_| if rng.f64() < share { mean / share * -(1.0 - rng.f64()).ln() } else { 0.0 });
+        kept.push(sizes.sum::<f64>() + kept[kept.len() - 1]);
     }
-    let samples = samples(&requests, |i| column[i], &noise);
-    let per_second = mean * requests[SECONDS - 1] as f64 / (SECONDS - 1) as f64;
-    Case {
-        samples,
-        truth: Truth::Leak { from: 0, per_request: Some(mean), per_second, deviation: noise.deviation },
-    }
+    let samples = samples(&requests, |i| kept[i], &noise);
+    Case { samples, truth: Truth::Leak { from: 0, kept, by_request: true, deviation: noise.deviation } }
 }
 
 fn leak_by_time(rng: &mut Rng) -> Case {
     let (rate, per_second, noise) = (uniform(rng, 0.0, 5.0), magnitude(rng, 2_500.0, 1e7), usual(rng));
     let requests = traffic(rng, |i| if i % 120 < 60 { rate } else { 0.0 });
-    let samples = samples(&requests, |i| per_second * i as f64, &noise);
-    Case { samples, truth: Truth::Leak { from: 0, per_request: None, per_second, deviation: noise.deviation } }
+    let kept: Vec<f64> = (0..SECONDS).map(|i| per_second * i as f64).collect();
+    let samples = samples(&requests, |i| kept[i], &noise);
+    Case { samples, truth: Truth::Leak { from: 0, kept, by_request: false, deviation: noise.deviation } }
 }
 
 /// A job that runs every few seconds leaks a lump each time.
@@ -198,8 +189,8 @@ fn leak_in_batches(rng: &mut Rng) -> Case {
     let phase = rng.usize(..period);
     noise.deviation = noise.deviation.hypot(lump);
     let samples = samples(&requests, |i| lump * ((i + phase) / period) as f64, &noise);
-    let per_second = lump / period as f64;
-    Case { samples, truth: Truth::Leak { from: 0, per_request: None, per_second, deviation: noise.deviation } }
+    let kept = (0..SECONDS).map(|i| lump / period as f64 * i as f64).collect();
+    Case { samples, truth: Truth::Leak { from: 0, kept, by_request: false, deviation: noise.deviation } }
 }
 
 fn still(rng: &mut Rng, settled: usize, signal: impl Fn(usize) -> f64, noise: Noise) -> Case {

@@ -50,31 +50,35 @@ impl Tally {
     pub fn judge(&mut self, case: &Case) {
         let at = |second: usize| -> Trend { analyze(&case.samples[..second.min(case.samples.len())], None, &Config::default()) };
         match case.truth {
-            Truth::Leak { from, per_request, per_second, deviation } => {
-                let visible = |seconds: f64| per_second * seconds > 5.0 * deviation;
-                if per_second >= 51_200.0 && visible(90.0) {
-                    self.soon.count(at(from + 90).verdict == Verdict::Growing);
+            Truth::Leak { from, ref kept, by_request, deviation } => {
+                let grown = |seconds: usize| kept[(from + seconds).min(kept.len() - 1)] - kept[from];
+                if grown(90) >= 90.0 * 51_200.0 && grown(90) > 5.0 * deviation {
+                    self.soon.count(at(from + 91).verdict == Verdict::Growing);
                 }
-                let trend = at(from + WINDOW);
-                if visible(WINDOW as f64) {
+                let trend = at(from + WINDOW + 1);
+                if grown(WINDOW) > 5.0 * deviation {
                     self.grown.count(trend.verdict == Verdict::Growing);
                     if std::env::var("TREND_SHOW").is_ok() && trend.verdict != Verdict::Growing {
-                        println!("from {from} rate {per_second} dev {deviation} {trend:?}");
+                        println!("from {from} grown {} dev {deviation} {trend:?}", grown(WINDOW));
                     }
                 }
                 let covers = |interval: Interval, truth: f64| interval.low <= truth && truth <= interval.high;
-                if let (Some(per_request), Some(found)) = (per_request, trend.bytes_per_request) {
-                    self.covers_request.count(covers(found.bytes, per_request));
-                    if std::env::var("TREND_MISS").is_ok() && !covers(found.bytes, per_request) {
-                        println!("MISS from {from} size {per_request} dev {deviation} {trend:?}");
+                let end = (from + WINDOW + 1).min(kept.len()) - 1;
+                let start = end - trend.stretch_seconds as usize;
+                let bytes = kept[end] - kept[start];
+                if let (true, Some(found)) = (by_request, trend.bytes_per_request) {
+                    let truth = bytes / (case.samples[end].requests - case.samples[start].requests) as f64;
+                    self.covers_request.count(covers(found.bytes, truth));
+                    if std::env::var("TREND_MISS").is_ok() && !covers(found.bytes, truth) {
+                        println!("MISS from {from} size {truth} dev {deviation} {trend:?}");
                     }
                 }
                 if let Some(found) = trend.bytes_per_second {
-                    let end = (from + WINDOW).min(case.samples.len()) - 1;
-                    let start = end - trend.stretch_seconds as usize;
-                    let served = (case.samples[end].requests - case.samples[start].requests) as f64;
-                    let truth = per_request.map_or(per_second, |size| size * served / (end - start) as f64);
+                    let truth = bytes / (end - start) as f64;
                     self.covers_rate.count(covers(found, truth));
+                    if std::env::var("TREND_MISSR").is_ok() && !covers(found, truth) {
+                        println!("MISS from {from} rate {truth} dev {deviation} {trend:?}");
+                    }
                 }
             }
             Truth::Still { settled } => {
