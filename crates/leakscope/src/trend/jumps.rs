@@ -64,6 +64,14 @@ pub(super) fn find(x: &[f64], y: &[f64], least_bytes: f64) -> Vec<Jump> {
     jumps
 }
 
+/// The change of level at sample `index` of `y` along `x`, from up to [`SIDE`] samples on each side.
+pub(super) fn at(index: usize, x: &[f64], y: &[f64]) -> Jump {
+    let slope = rough_slope(x, y).unwrap_or(0.0);
+    let level = |range: std::ops::Range<usize>| median(range.map(|i| y[i] - slope * x[i]));
+    let bytes = level(index..(index + SIDE).min(y.len())) - level(index.saturating_sub(SIDE)..index);
+    Jump { index, bytes }
+}
+
 /// Median of the second half less median of the first.
 fn change(near: &[f64], side: usize) -> f64 {
     let (before, after) = near.split_at(side);

@@ -16,6 +16,11 @@ impl Levels {
         Self(std::iter::once(0).chain(changes).collect())
     }
 
+    /// The first sample on each new level.
+    pub(super) fn changes(&self) -> &[usize] {
+        &self.0[1..]
+    }
+
     /// How many.
     pub(super) fn count(&self) -> usize {
         self.0.len()

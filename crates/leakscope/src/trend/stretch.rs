@@ -10,10 +10,10 @@ use super::line::{Levels, coefficient, dot, remainder};
 const SIGNIFICANT: f64 = 18.0;
 /// Places that are tried.
 const PLACES: usize = 48;
-/// Fewest samples before a change: the tail of something that ended as the window began.
-const EARLIEST: usize = 3;
-/// Fewest samples after a change.
-const LEAST_SIDE: usize = 8;
+/// Fewest samples on either side of a change: what ended as the window began leaves no more, and fewer may be a mere spike.
+const EDGE: usize = 3;
+/// Fewest samples after a bend, and at least an eighth of all: an end that is that short may be anything.
+const LEAST_STRETCH: usize = 10;
 /// Changes after which the search ends.
 const MOST_CHANGES: usize = 8;
 
@@ -48,14 +48,17 @@ pub(super) fn newest(x: &[f64], y: &[f64], levels: Levels) -> Stretch {
 
 /// The change that leaves the smallest residual, if it is significant or makes the slope needless.
 fn best_change(x: &[f64], y: &[f64], levels: &Levels) -> Option<Change> {
-    let least_side = LEAST_SIDE.max(y.len() / 12);
-    let places = y.len().checked_sub(EARLIEST + least_side)?;
+    let last = y.len().checked_sub(EDGE)?;
+    let last_bend = last.saturating_sub(LEAST_STRETCH.max(y.len() / 8));
     let (free_x, free_y) = (levels.free(x, 0.0), levels.free(y, 0.0));
     let straight = remainder(&free_x, &free_y);
     let mut best = (dot(&straight, &straight), None);
     let mut needless = (best.0, None);
-    for at in (EARLIEST..=EARLIEST + places).step_by((places / PLACES).max(1)) {
+    for at in (EDGE..=last).step_by((last / PLACES).max(1)) {
         for change in [Change::Slip(at), Change::Bend(at)] {
+            if matches!(change, Change::Bend(at) if at > last_bend) {
+                continue;
+            }
             let column = levels.free(&change.column(x, levels), 0.0);
             let rest = squares_left(&remainder(&free_x, &column), &straight);
             if rest < best.0 {

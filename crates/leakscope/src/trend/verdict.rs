@@ -118,13 +118,15 @@ pub(super) fn judge(series: &Series, headroom_bytes: Option<f64>, config: &Confi
 fn gather(series: &Series, config: &Config) -> Option<Evidence> {
     let by_request = requests_explain_more(series);
     let x = if by_request { &series.requests } else { &series.seconds };
-    let found = jumps::find(x, &series.bytes, config.negligible_bytes);
+    let mut found = jumps::find(x, &series.bytes, config.negligible_bytes);
     let levels = match jumps::habit(&found) {
         Habit::Teeth(starts) => return troughs(series, &starts, by_request),
         Habit::Stair => Levels::new([]),
         Habit::Shifts(levels) => levels,
     };
     let Stretch { from, levels } = stretch::newest(x, &series.bytes, levels);
+    found.retain(|jump| jump.index <= from);
+    found.extend(levels.changes().iter().map(|change| jumps::at(from + change, x, &series.bytes)));
     let bytes = &series.bytes[from..];
     let swings = levels.count() > 2 * jumps::HABIT;
     let mut evidence = Evidence {
@@ -140,18 +142,13 @@ fn gather(series: &Series, config: &Config) -> Option<Evidence> {
         true => swing(&x[from..], bytes),
         false => evidence.driving()?.noise,
     };
-    evidence.unproven_bytes = unproven(bytes, &since(&found, from), evidence.noise);
+    evidence.unproven_bytes = unproven(&series.bytes, &found, evidence.noise);
     Some(evidence)
 }
 
 /// Standard deviation around one straight line through everything, jumps and teeth included.
 fn swing(x: &[f64], bytes: &[f64]) -> f64 {
     slope::fit(x, bytes, &Levels::new([])).map_or(0.0, |line| line.noise)
-}
-
-/// The jumps after sample `from`, counted from there.
-fn since(found: &[Jump], from: usize) -> Vec<Jump> {
-    found.iter().filter(|jump| jump.index > from).map(|jump| Jump { index: jump.index - from, ..*jump }).collect()
 }
 
 /// Whether the series keeps closer to a line over requests than to one over time.
@@ -188,12 +185,11 @@ fn troughs(series: &Series, starts: &[usize], by_request: bool) -> Option<Eviden
     })
 }
 
-/// After a drop that was no burst's end, growth must reach a new high, or its trough must lie clearly above the one before: else it may be a tooth.
+/// After a drop that was no burst's end, growth must reach a new high, or its trough must lie clearly above all before: else it may be a tooth.
 fn unproven(bytes: &[f64], found: &[Jump], noise: f64) -> Option<f64> {
     let drop = jumps::resets(found).last().copied()?;
     let lowest = |part: &[f64]| part.iter().copied().fold(f64::INFINITY, f64::min);
-    let previous = found.iter().rev().find(|jump| jump.index < drop.index).map_or(0, |jump| jump.index);
-    let rise = lowest(&bytes[drop.index..]) - lowest(&bytes[previous..drop.index]);
+    let rise = lowest(&bytes[drop.index..]) - lowest(&bytes[..drop.index]);
     if rise > (-drop.bytes * RISING_TROUGH).max(CLEARLY * noise) {
         return None;
     }

@@ -54,6 +54,7 @@ impl Tally {
                 let grown = |seconds: usize| kept[(from + seconds).min(kept.len() - 1)] - kept[from];
                 if grown(90) >= 90.0 * 51_200.0 && grown(90) > 5.0 * deviation {
                     self.soon.count(at(from + 91).verdict == Verdict::Growing);
+                    if std::env::var("TREND_SOON").is_ok() && at(from + 91).verdict != Verdict::Growing { println!("SOON from {from} grown {} dev {deviation} {:?}", grown(90), at(from + 91)); }
                 }
                 let trend = at(from + WINDOW + 1);
                 if grown(WINDOW) > 5.0 * deviation {
@@ -90,6 +91,7 @@ impl Tally {
                 self.quiet.count(trend.verdict != Verdict::Growing);
                 if settled == 0 {
                     self.early.count(at(90).verdict != Verdict::Growing);
+if std::env::var("TREND_EARLY").is_ok() && at(90).verdict == Verdict::Growing { println!("EARLY {:?} {:?}", case.samples[..90].iter().map(|s| (s.bytes/1000.0) as i64).collect::<Vec<_>>(), at(90)); }
                 } else {
                     self.early.count(at(settled + 90).verdict != Verdict::Growing);
                 }
