@@ -6,6 +6,8 @@ use super::{Sample, robust};
 const NEIGHBOURS: usize = 3;
 /// Spreads from the local median beyond which a sample is a spike. Normal noise is hardly ever touched.
 const SPIKE_SPREADS: f64 = 5.0;
+/// Usual steps from the local median, too: beside a jump the median of seven is three steps off.
+const SPIKE_STEPS: f64 = 4.0;
 /// Nothing smaller than a page is a spike.
 const PAGE_BYTES: f64 = 4096.0;
 
@@ -68,7 +70,7 @@ fn clip_spikes(bytes: &mut [f64]) {
     let inner = NEIGHBOURS..bytes.len() - NEIGHBOURS;
     let off: Vec<f64> = bytes[inner.clone()].iter().zip(&local).map(|(value, middle)| value - middle).collect();
     let usual_step = robust::median(bytes.windows(2).map(|pair| (pair[1] - pair[0]).abs()));
-    let reach = (SPIKE_SPREADS * robust::center_and_spread(&off).1).max(2.0 * usual_step).max(PAGE_BYTES);
+    let reach = (SPIKE_SPREADS * robust::center_and_spread(&off).1).max(SPIKE_STEPS * usual_step).max(PAGE_BYTES);
     for (value, middle) in bytes[inner].iter_mut().zip(local) {
         *value = value.clamp(middle - reach, middle + reach);
     }

@@ -15,6 +15,8 @@ use super::{
 const FEWEST_SAMPLES: usize = 10;
 /// Tail beyond which a slope counts as growth: stricter than the interval, since the question is asked again every second.
 const GROWTH_TAIL: f64 = 0.001;
+/// The same for the few troughs of a sawtooth.
+const GROWTH_TAIL_OF_TROUGHS: f64 = 0.01;
 /// Tail of the upper bound that `flat` must stay under: an equivalence test at 5 %, as usual (Schuirmann 1987).
 const FLAT_TAIL: f64 = 0.05;
 /// Troughs that rise by this share of the drop before them are no sawtooth's.
@@ -57,6 +59,8 @@ struct Evidence {
     by_request: bool,
     /// Standard deviation of the samples around the line: of all that moves them but the trend.
     noise: f64,
+    /// Error allowed when a slope is called growth.
+    growth_tail: f64,
     /// Bytes to go before growth since the last drop is more than a tooth of a sawtooth.
     unproven_bytes: Option<f64>,
 }
@@ -136,6 +140,7 @@ fn gather(series: &Series, config: &Config) -> Option<Evidence> {
         per_request: slope::fit(&series.requests[from..], bytes, &levels),
         by_request,
         noise: 0.0,
+        growth_tail: GROWTH_TAIL,
         unproven_bytes: None,
     };
     evidence.noise = match swings {
@@ -160,7 +165,7 @@ fn requests_explain_more(series: &Series) -> bool {
         Some(pairs.map(|(x, y)| (y[lag] - y[0] - slope * (x[lag] - x[0])).abs()).sum::<f64>())
     };
     match (spread(&series.requests), spread(&series.seconds)) {
-        (Some(over_requests), Some(over_time)) => over_requests <= over_time,
+        (Some(over_requests), Some(over_time)) => over_requests <= 1.1 * over_time,
         (over_requests, _) => over_requests.is_some(),
     }
 }
@@ -181,6 +186,7 @@ fn troughs(series: &Series, starts: &[usize], by_request: bool) -> Option<Eviden
         per_request: slope::fit_independent(&pick(&series.requests), &bytes),
         by_request,
         noise: swing(if by_request { &series.requests } else { &series.seconds }, &series.bytes),
+        growth_tail: GROWTH_TAIL_OF_TROUGHS,
         unproven_bytes: None,
     })
 }
@@ -206,14 +212,14 @@ fn decide(evidence: &Evidence, series: &Series, config: &Config) -> (Verdict, Op
     let growth_at = |slope: f64| slope * if evidence.by_request { evidence.requests } else { evidence.seconds };
     let growth = growth_at(slope.value);
     let hidden = (config.flat_noise_ratio * evidence.noise).max(config.negligible_bytes);
-    let grows = slope.is_positive(GROWTH_TAIL) && growth > config.negligible_bytes;
+    let grows = slope.is_positive(evidence.growth_tail) && growth > config.negligible_bytes;
     match evidence.unproven_bytes {
+        None if grows => (Verdict::Growing, None),
+        _ if growth_at(slope.upper(FLAT_TAIL)) <= hidden => (Verdict::Flat, None),
         Some(missing) if grows => {
             let reason = "since the last drop it has not yet grown past what it had been before";
             (Verdict::Undecided, Some(decides_in(missing / rate.value, series, reason)))
         }
-        None if grows => (Verdict::Growing, None),
-        _ if growth_at(slope.upper(FLAT_TAIL)) <= hidden => (Verdict::Flat, None),
         _ => {
             // The interval of the growth shrinks with the square root of the time.
             let reach = growth_at(slope.upper(FLAT_TAIL)) - growth;
