@@ -19,9 +19,9 @@ struct Promise {
 }
 
 const CACHE: Promise =
-    Promise { leak: "cache", payload_bytes: 24 * KIB, growth_site: "remember_response" };
+    Promise { leak: "cache", payload_bytes: 24 * KIB, growth_site: "keep_response_buffer" };
 const LISTENERS: Promise =
-    Promise { leak: "listeners", payload_bytes: 16 * KIB, growth_site: "subscribe_for_request" };
+    Promise { leak: "listeners", payload_bytes: 16 * KIB, growth_site: "keep_listener_buffer" };
 const HISTORY: Promise = Promise { leak: "history", payload_bytes: 8 * KIB, growth_site: "append_record" };
 
 /// The truth to compare with, and how far the profile may be off.
