@@ -12,4 +12,5 @@ pub mod leaks_on;
 pub mod load;
 pub mod supervisor;
 pub mod telemetry;
+pub mod vitals;
 pub mod workload;

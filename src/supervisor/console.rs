@@ -1,0 +1,110 @@
+//! What the lab shows: its own words, the service's output, and on a terminal one live line below them.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    time::Duration,
+};
+
+use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::history::History;
+use crate::vitals::Vitals;
+
+/// The lab's words go to standard error, so that standard output is the service's log and nothing else. The live line is
+/// there only where standard error is a terminal; it gives way to each line that is written.
+pub struct Console {
+    live: ProgressBar,
+}
+
+impl Console {
+    /// A live line for a service with that limit.
+    pub fn new(limit_bytes: u64) -> Self {
+        let live = ProgressBar::with_draw_target(Some(limit_bytes), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{bar:20} {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        live.set_style(style.progress_chars("█▌░"));
+        Self { live }
+    }
+
+    /// Says something: our name before the first line, the others below it, so that they can be copied.
+    pub fn say(&self, text: impl Display) {
+        let text = text.to_string();
+        let lines: Vec<_> = text.lines().collect();
+        self.stderr(format!("leaklab: {}\n", lines.join("\n  ")).as_bytes());
+    }
+
+    /// A line of the service's standard output.
+    pub fn stdout(&self, line: &[u8]) {
+        self.write(io::stdout(), line);
+    }
+
+    /// A line of the service's standard error.
+    pub fn stderr(&self, line: &[u8]) {
+        self.write(io::stderr(), line);
+    }
+
+    /// A reader that has gone away must not take the service down: what can't be written is lost.
+    fn write(&self, mut stream: impl Write, line: &[u8]) {
+        self.live.suspend(|| drop(stream.write_all(line).and_then(|()| stream.flush())));
+    }
+
+    /// Draws the live line.
+    pub fn show(&self, history: &History, limit_bytes: u64) {
+        let Some(vitals) = history.latest() else { return };
+        self.live.set_position(used(vitals).min(limit_bytes));
+        self.live.set_message(line(vitals, history.requests_per_second(), limit_bytes));
+    }
+
+    /// The live line while there is no service.
+    pub fn waiting(&self, delay: Duration) {
+        self.live.set_position(0);
+        self.live.set_message(match delay.as_secs_f64() {
+            0.0 => "starting".to_owned(),
+            seconds => format!("starts again in {seconds} s"),
+        });
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.live.finish_and_clear();
+    }
+}
+
+fn used(vitals: &Vitals) -> u64 {
+    vitals.rss_bytes.or(vitals.usage_bytes).unwrap_or(0)
+}
+
+fn line(vitals: &Vitals, requests_per_second: f64, limit_bytes: u64) -> String {
+    let mut parts = vec![format!("RSS {} of {}", BinaryBytes(used(vitals)), BinaryBytes(limit_bytes))];
+    if let Some(live) = vitals.live_heap_bytes {
+        parts.push(format!("live heap {}", BinaryBytes(live)));
+    }
+    parts.push(format!("{} req/s", HumanCount(requests_per_second.round() as u64)));
+    if let Some(growth) = vitals.growth_bytes_per_second {
+        let sign = if growth < 0.0 { '-' } else { '+' };
+        parts.push(format!("{sign}{}/s", BinaryBytes(growth.abs() as u64)));
+    }
+    let leaks = if vitals.leaks_on.is_empty() { "none".to_owned() } else { vitals.leaks_on.join(", ") };
+    parts.push(format!("leaks: {leaks}"));
+    parts.join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_line_says_everything_that_is_known_and_nothing_else() {
+        let mut vitals = Vitals { rss_bytes: Some(64 << 20), ..Vitals::default() };
+        assert_eq!(line(&vitals, 0.0, 256 << 20), "RSS 64.00 MiB of 256.00 MiB · 0 req/s · leaks: none");
+        vitals.live_heap_bytes = Some(48 << 20);
+        vitals.growth_bytes_per_second = Some(-1_048_576.0);
+        vitals.leaks_on = vec!["cache".into(), "history:fixed".into()];
+        assert_eq!(
+            line(&vitals, 49.6, 256 << 20),
+            "RSS 64.00 MiB of 256.00 MiB · live heap 48.00 MiB · 50 req/s · -1.00 MiB/s · leaks: cache, history:fixed"
+        );
+    }
+}
