@@ -37,7 +37,16 @@ impl Service {
         let data_dir = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_leaklab"));
         command
-            .args(["serve", "--no-limit", "--listen", "127.0.0.1:0", "--work-ms", "0", "--log-format", "json"])
+            .args([
+                "serve",
+                "--no-limit",
+                "--listen",
+                "127.0.0.1:0",
+                "--work-ms",
+                "0",
+                "--log-format",
+                "json",
+            ])
             .arg("--data-dir")
             .arg(data_dir.path())
             .args(arguments)
