@@ -86,6 +86,9 @@ async fn a_switch_answers_with_its_state_and_warns_of_what_stays() {
     );
     service.ok("/api/data").await;
 
+    let again = service.posted("/admin/leaks/listeners", r#"{"enabled": true}"#).await;
+    assert!(again.get("note").is_none(), "only what was switched off is warned of: {again}");
+
     let off = service.posted("/admin/leaks/listeners", r#"{"enabled": false}"#).await;
     assert_eq!((&off["enabled"], &off["variant"]), (&json!(false), &Value::Null));
     let note = off["note"].as_str().expect("something stays");
