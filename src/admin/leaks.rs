@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     responses((status = 200, body = Object, description = "`leaks` by name, `memory`, `previous_run`"))
 )]
 async fn status(State(app): State<Arc<App>>) -> Json<Object> {
-    let report = off_runtime(&app, |_| leakscope::memory::report()).await;
+    let report = off_runtime(&app, |app| app.profiles.report()).await;
     let growth_bytes = report.process.rss_bytes as i128 - app.rss_at_start_bytes as i128;
     let memory = Object::default()
         .with_size("rss", report.process.rss_bytes)

@@ -52,7 +52,7 @@ const TOP_LINES: usize = 20;
 async fn overview(State(app): State<Arc<App>>) -> Json<Object> {
     let profile = app.profiles.last();
     off_runtime(&app, move |app| {
-        let report = memory::report();
+        let report = app.profiles.report();
         Json(
             Object::default()
                 .with("process", process(&report.process, app.limit))

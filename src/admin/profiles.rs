@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use leakscope::heap::{self, Profiler, Snapshot};
+use leakscope::{
+    heap::{self, Profiler, Snapshot},
+    memory::{self, Report},
+};
 
 use crate::http::error::Error;
 
@@ -20,6 +23,8 @@ pub struct Profiles {
     profiler: Arc<Profiler>,
     last: Mutex<Last>,
     baseline: Mutex<Option<Arc<Snapshot>>>,
+    /// Memory just before the profile that is being taken.
+    undisturbed: Mutex<Option<Arc<Report>>>,
 }
 
 #[derive(Default)]
@@ -32,7 +37,12 @@ struct Last {
 impl Profiles {
     /// None taken yet.
     pub fn new(profiler: Arc<Profiler>) -> Arc<Self> {
-        Arc::new(Self { profiler, last: Mutex::default(), baseline: Mutex::default() })
+        Arc::new(Self {
+            profiler,
+            last: Mutex::default(),
+            baseline: Mutex::default(),
+            undisturbed: Mutex::default(),
+        })
     }
 
     /// Takes a profile. Blocks: call it off the async runtime.
@@ -40,12 +50,21 @@ impl Profiles {
     /// # Errors
     /// Profiling is off or failed.
     pub fn take(&self) -> Result<Arc<Snapshot>, Error> {
+        locked(&self.undisturbed).get_or_insert_with(|| Arc::new(memory::report()));
         let profile = self.profiler.snapshot().map_err(|error| match error {
             heap::Error::Off(why) => Error::ProfilingOff(why),
             heap::Error::Failed(why) => Error::ProfileFailed(why),
         });
+        *locked(&self.undisturbed) = None;
         locked(&self.last).profile = Some(profile.clone());
         profile
+    }
+
+    /// Memory now; while a profile is being taken, memory just before it: naming the lines maps the whole program's debug
+    /// information for a moment, and that would show as growth. Blocks for a few milliseconds.
+    pub fn report(&self) -> Arc<Report> {
+        let undisturbed = locked(&self.undisturbed).clone();
+        undisturbed.unwrap_or_else(|| Arc::new(memory::report()))
     }
 
     /// The last profile, without waiting for one: `None` before the first. Asking keeps it fresh for a minute.
