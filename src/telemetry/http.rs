@@ -90,7 +90,7 @@ where
         let method = method_index(request.method());
         let is_api = route.is_some_and(|route| route.starts_with("/api/"));
         let tracer =
-            self.instrument.tracer.as_ref().filter(|_| !route.is_some_and(|r| UNTRACED.contains(&r)));
+            self.instruments.tracer.as_ref().filter(|_| !route.is_some_and(|r| UNTRACED.contains(&r)));
         let context = match tracer {
             Some(tracer) => {
                 let span = RequestSpan { method: method_name(method), route, path: request.uri().path() };
