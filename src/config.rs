@@ -124,7 +124,11 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+/// `127.0.0.1:8080`, `localhost:8080`, `[::1]:8080`.
+///
+/// # Errors
+/// What was wrong and what would be right.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.replace("localhost:", "127.0.0.1:").parse().map_err(|_| {
         format!(
             "--listen (LEAKLAB_LISTEN) is {text:?}; it wants an address and a port, such as 127.0.0.1:8080"

@@ -27,15 +27,11 @@ impl Console {
         Self { live }
     }
 
-    /// Says something, each line with our name before it.
+    /// Says something: our name before the first line, the others below it, so that they can be copied.
     pub fn say(&self, text: impl Display) {
-        let mut all = String::new();
-        for line in text.to_string().lines() {
-            all.push_str("leaklab: ");
-            all.push_str(line);
-            all.push('\n');
-        }
-        self.stderr(all.as_bytes());
+        let text = text.to_string();
+        let lines: Vec<_> = text.lines().collect();
+        self.stderr(format!("leaklab: {}\n", lines.join("\n  ")).as_bytes());
     }
 
     /// A line of the service's standard output.

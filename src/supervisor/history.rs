@@ -76,7 +76,8 @@ impl History {
                 format!("{leak} {} (+{rate}/s)", BinaryBytes(*held))
             })
             .collect();
-        format!("had been growing: {} (read {age:.1} s before the end)", list.join(", "))
+        let list = list.join(", ");
+        format!("had been growing: {list} (over {seconds:.1} s, read {age:.1} s before the end)")
     }
 }
 
@@ -99,7 +100,8 @@ mod tests {
             .push(later, reading(100, &[("cache", 2 << 20), ("history", 4 << 20), ("listeners", 5 << 20)]));
         assert_eq!(
             history.growing(later + Duration::from_millis(200)),
-            "had been growing: history 4.00 MiB (+2.00 MiB/s), cache 2.00 MiB (+1.00 MiB/s) (read 0.2 s before the end)"
+            "had been growing: history 4.00 MiB (+2.00 MiB/s), cache 2.00 MiB (+1.00 MiB/s) \
+             (over 2.0 s, read 0.2 s before the end)"
         );
         assert_eq!(history.requests_per_second(), 50.0);
     }
