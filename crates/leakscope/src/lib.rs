@@ -12,8 +12,10 @@ pub mod heap;
 pub mod memory;
 pub mod trend;
 
-/// Sets jemalloc as the program's allocator, with its heap profiler on. Use it once, at the root of the binary crate.
-#[macro_export]
-macro_rules! jemalloc {
-    () => {};
+mod macros;
+
+/// What the macro's expansion names; not for use.
+#[doc(hidden)]
+pub mod __private {
+    pub use tikv_jemallocator::Jemalloc;
 }

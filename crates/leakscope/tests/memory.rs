@@ -33,9 +33,7 @@ fn alone(name: &str, body: impl FnOnce()) {
 #[track_caller]
 fn alone_with(name: &str, malloc_conf: &str, body: impl FnOnce()) {
     support::alone(name, &[("_RJEM_MALLOC_CONF", malloc_conf)], || {
-        // Huge pages would make more resident than was touched.
-        // SAFETY: prctl(2) with this option changes how later mappings are filled, nothing else.
-        unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+        support::no_huge_pages();
         body();
     });
 }

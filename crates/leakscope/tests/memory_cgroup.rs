@@ -81,6 +81,7 @@ fn a_limit_is_seen_and_its_kills_are_counted() {
 
 /// Moves this process into the test's cgroup.
 fn enter() {
+    support::no_huge_pages();
     let folder = env::var(FOLDER).expect("the test sets it");
     fs::write(Path::new(&folder).join("cgroup.procs"), process::id().to_string()).expect("it may be entered");
 }

@@ -30,7 +30,39 @@ pub fn start(name: &str, role: &str, environment: &[(&str, &str)]) -> Output {
         .expect("the test binary starts")
 }
 
+/// Keeps huge pages away: they make more resident than was touched.
+#[allow(dead_code, reason = "not every test binary uses all of this")]
+pub fn no_huge_pages() {
+    // SAFETY: prctl(2) with this option changes how this process's mappings are filled from now on, nothing else.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 /// What this process was started for; `None` in the first one.
 pub fn role() -> Option<String> {
     env::var(ROLE).ok()
+}
+
+/// Runs the ignored test `patient` of this binary alone in a fresh process, with these environment variables, and fails
+/// with its output if it fails.
+#[track_caller]
+pub fn run_alone(patient: &str, environment: &[(&str, &str)]) {
+    let output = Command::new(std::env::current_exe().expect("the test binary's path"))
+        .args(["--exact", patient, "--ignored", "--nocapture", "--test-threads=1"])
+        .env_remove("_RJEM_MALLOC_CONF")
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the test binary starts");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{patient}: {}\n{stdout}\n{stderr}", output.status);
+    assert!(stdout.contains("1 passed"), "there is no patient {patient}: {stdout}");
+    print!("{stdout}");
+}
+
+/// jemalloc's sample interval by the environment.
+pub fn lg_sample(lg: &'static str) -> (&'static str, &'static str) {
+    match lg {
+        "14" => ("_RJEM_MALLOC_CONF", "lg_prof_sample:14"),
+        "16" => ("_RJEM_MALLOC_CONF", "lg_prof_sample:16"),
+        other => panic!("no test samples at {other}"),
+    }
 }

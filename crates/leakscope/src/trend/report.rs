@@ -1,0 +1,83 @@
+//! The whole report: three quantities of one process, and the answer that follows from them.
+
+use serde::Serialize;
+
+use super::{Config, Sample, Trend, Verdict, analyze_with_headroom};
+
+/// One observation of a process's memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MemorySample {
+    /// Monotonic seconds.
+    pub seconds: f64,
+    /// Live heap.
+    pub live_heap_bytes: u64,
+    /// Resident set size.
+    pub rss_bytes: u64,
+    /// Memory that no Rust allocator made; a difference of estimates, so it may be negative.
+    pub unaccounted_bytes: i64,
+    /// What counts against the limit.
+    pub usage_bytes: u64,
+    /// Requests served so far.
+    pub requests: u64,
+}
+
+/// The trend of each quantity.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MemorySeries {
+    /// Live heap: the truest sign of a leak in Rust code.
+    pub live_heap: Trend,
+    /// Resident set size, with all that the allocator keeps.
+    pub rss: Trend,
+    /// Memory that no Rust allocator made.
+    pub unaccounted: Trend,
+}
+
+/// Which quantity an answer rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Live heap.
+    LiveHeap,
+    /// Resident set size.
+    Rss,
+    /// Memory that no Rust allocator made.
+    Unaccounted,
+}
+
+/// The answer to "when does it run out?".
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrendReport {
+    /// The trend of the quantity named by `basis`.
+    #[serde(flatten)]
+    pub trend: Trend,
+    /// The live heap, unless that does not grow and another quantity does.
+    pub basis: Basis,
+    /// All three.
+    pub series: MemorySeries,
+}
+
+/// Reads the samples of one process, oldest first. `limit_bytes` is compared with `usage_bytes`.
+pub fn report(samples: &[MemorySample], limit_bytes: Option<u64>, config: &Config) -> TrendReport {
+    let headroom = limit_bytes.zip(samples.last()).map(|(limit, last)| limit as f64 - last.usage_bytes as f64);
+    let trend_of = |bytes: fn(&MemorySample) -> f64| {
+        let column: Vec<Sample> = samples
+            .iter()
+            .map(|sample| Sample { seconds: sample.seconds, bytes: bytes(sample), requests: sample.requests })
+            .collect();
+        analyze_with_headroom(&column, headroom, config)
+    };
+    let series = MemorySeries {
+        live_heap: trend_of(|sample| sample.live_heap_bytes as f64),
+        rss: trend_of(|sample| sample.rss_bytes as f64),
+        unaccounted: trend_of(|sample| sample.unaccounted_bytes as f64),
+    };
+    let (basis, trend) = [
+        (Basis::LiveHeap, &series.live_heap),
+        (Basis::Unaccounted, &series.unaccounted),
+        (Basis::Rss, &series.rss),
+    ]
+    .into_iter()
+    .find(|(_, trend)| trend.verdict == Verdict::Growing)
+    .unwrap_or((Basis::LiveHeap, &series.live_heap));
+    TrendReport { trend: trend.clone(), basis, series }
+}
