@@ -18,8 +18,7 @@ struct Promise {
     growth_site: &'static str,
 }
 
-const CACHE: Promise =
-    Promise { leak: "cache", payload_bytes: 24 * KIB, growth_site: "remember_response" };
+const CACHE: Promise = Promise { leak: "cache", payload_bytes: 24 * KIB, growth_site: "remember_response" };
 const LISTENERS: Promise =
     Promise { leak: "listeners", payload_bytes: 16 * KIB, growth_site: "subscribe_for_request" };
 const HISTORY: Promise = Promise { leak: "history", payload_bytes: 8 * KIB, growth_site: "append_record" };
@@ -73,7 +72,10 @@ fn leaks_as_documented(promise: &Promise, precision: &Precision) {
 
     let grown = service.rss_bytes() as f64 - rss_before as f64;
     let of_documented = grown / truth_bytes as f64;
-    assert!((0.9..=1.1).contains(&of_documented), "{leak}: RSS grew {of_documented:.3} of what is documented");
+    assert!(
+        (0.9..=1.1).contains(&of_documented),
+        "{leak}: RSS grew {of_documented:.3} of what is documented"
+    );
 
     let by_line = service.ok("/admin/memory/diff?keep=true&by=line");
     let top = &by_line["growing_allocations"][0];
@@ -113,7 +115,10 @@ fn fix_holds(promise: &Promise, requests: usize) {
     service.drive("/api/data", requests, 4);
 
     let growth = service.rss_bytes() as i64 - rss_before as i64;
-    assert!(growth < 2 * MIB as i64, "{leak}: the fixed variant grew by {growth} bytes in {requests} requests");
+    assert!(
+        growth < 2 * MIB as i64,
+        "{leak}: the fixed variant grew by {growth} bytes in {requests} requests"
+    );
     assert_eq!(held(&service, leak).0, entries_before, "{leak}: it was full, and stays so");
 }
 
