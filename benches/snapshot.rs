@@ -81,7 +81,8 @@ fn watch(pid: u32, peak: &AtomicU64, done: &AtomicBool) {
     let mut text = [0; 128];
     while !done.load(Ordering::Relaxed) {
         let length = statm.read_at(&mut text, 0).expect("it runs");
-        let pages = std::str::from_utf8(&text[..length]).expect("text").split(' ').nth(1).expect("resident pages");
+        let pages =
+            std::str::from_utf8(&text[..length]).expect("text").split(' ').nth(1).expect("resident pages");
         peak.fetch_max(pages.parse::<u64>().expect("a number") * 4096, Ordering::Relaxed);
         thread::sleep(Duration::from_micros(200));
     }
@@ -99,5 +100,10 @@ fn line(name: &str, mut figures: Vec<f64>, goal: f64) {
     let rank = |r: f64| figures[(r.max(0.0) as usize).min(figures.len() - 1)];
     let half = 0.98 * n.sqrt();
     let (low, high) = (rank(n / 2.0 - half), rank(n / 2.0 + half));
-    println!("{name:<34}{:>10.2}{:>22}{:>12}", rank(n / 2.0), format!("{low:.2} .. {high:.2}"), format!("<= {goal}"));
+    println!(
+        "{name:<34}{:>10.2}{:>22}{:>12}",
+        rank(n / 2.0),
+        format!("{low:.2} .. {high:.2}"),
+        format!("<= {goal}")
+    );
 }

@@ -73,7 +73,10 @@ fn leaks_as_documented(promise: &Promise, precision: &Precision) {
 
     let grown = service.rss_bytes() as f64 - rss_before as f64;
     let of_documented = grown / truth_bytes as f64;
-    assert!((0.9..=1.1).contains(&of_documented), "{leak}: RSS grew {of_documented:.3} of what is documented");
+    assert!(
+        (0.9..=1.1).contains(&of_documented),
+        "{leak}: RSS grew {of_documented:.3} of what is documented"
+    );
 
     let by_line = service.ok("/admin/memory/diff?keep=true&by=line");
     let top = &by_line["growing_allocations"][0];
@@ -113,7 +116,10 @@ fn fix_holds(promise: &Promise, requests: usize) {
     service.drive("/api/data", requests, 4);
 
     let growth = service.rss_bytes() as i64 - rss_before as i64;
-    assert!(growth < 2 * MIB as i64, "{leak}: the fixed variant grew by {growth} bytes in {requests} requests");
+    assert!(
+        growth < 2 * MIB as i64,
+        "{leak}: the fixed variant grew by {growth} bytes in {requests} requests"
+    );
     assert_eq!(held(&service, leak).0, entries_before, "{leak}: it was full, and stays so");
 }
 

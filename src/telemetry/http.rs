@@ -174,6 +174,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::telemetry::logs::tests::Captured;
 
     struct Watched {
         routes: Router,
@@ -185,6 +186,8 @@ mod tests {
         /// Answers with the ids that the handler saw.
         fn new() -> Self {
             let echo = |Extension(context): Extension<RequestContext>| async move {
+                tokio::task::yield_now().await;
+                tracing::info!(seen = context.request_id(), "handled");
                 format!("{} {}", context.request_id(), context.trace_id())
             };
             let routes = Router::new().route("/api/items/{id}", get(echo)).route("/health", get(echo));
@@ -282,5 +285,24 @@ mod tests {
             assert!(trace.len() == 32 && trace.bytes().all(|b| b.is_ascii_hexdigit()), "{trace}");
             assert!(seen.insert(trace), "not fresh");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_logs_carries_the_ids_of_its_own_request() {
+        let log = Captured::default();
+        let _logging = tracing::subscriber::set_default(log.json());
+        let watched = Watched::new();
+        let (one, two) = ("/api/items/1", "/api/items/2");
+        tokio::join!(watched.send("GET", one, &[]), watched.send("GET", two, &[]));
+        tracing::info!("outside");
+        let lines: Vec<serde_json::Value> =
+            log.lines().iter().map(|line| serde_json::from_str(line).expect(line)).collect();
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        for line in &lines[..2] {
+            assert_eq!(line["request_id"], line["seen"]);
+            assert_eq!(line["trace_id"].as_str().expect("text").len(), 32);
+        }
+        assert_ne!(lines[0]["seen"], lines[1]["seen"]);
+        assert_eq!(lines[2]["request_id"], serde_json::Value::Null, "the guard is gone with the request");
     }
 }

@@ -162,7 +162,7 @@ impl<M: SerializeMap> Visit for Fields<M> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::{Arc, Mutex};
 
     use opentelemetry::trace::TraceId;
@@ -172,8 +172,9 @@ mod tests {
 
     use super::*;
 
+    /// What was logged.
     #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
+    pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -194,7 +195,13 @@ mod tests {
     }
 
     impl Captured {
-        fn lines(&self) -> Vec<String> {
+        /// Logs in JSON to here.
+        pub fn json(&self) -> impl Subscriber + Send + Sync + use<> {
+            let layer = tracing_subscriber::fmt::layer().with_writer(self.clone()).event_format(Json);
+            tracing_subscriber::registry().with(layer)
+        }
+
+        pub fn lines(&self) -> Vec<String> {
             let bytes = self.0.lock().expect("no panic").clone();
             String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
         }
@@ -212,8 +219,7 @@ mod tests {
     #[test]
     fn json_lines_are_flat_objects_with_the_ids_of_the_request() {
         let captured = Captured::default();
-        let layer = tracing_subscriber::fmt::layer().with_writer(captured.clone()).event_format(Json);
-        let ids = tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_twice);
+        let ids = tracing::subscriber::with_default(captured.json(), log_twice);
         let lines: Vec<Value> =
             captured.lines().iter().map(|line| serde_json::from_str(line).expect(line)).collect();
         let [outside, inside] = &lines[..] else { panic!("{lines:#?}") };

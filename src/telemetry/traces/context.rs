@@ -58,11 +58,12 @@ impl RequestContext {
             name = format!("{name} {route}");
         }
         let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Server).with_attributes(attributes);
-        let span = tracer.build_with_context(builder, &parent);
+        let mut span = tracer.build_with_context(builder, &parent);
         let ids = Ids::new(span.span_context().trace_id());
-        let span = span
-            .is_recording()
-            .then(|| ServerSpan { tracer: tracer.clone(), context: Context::new().with_span(span) });
+        let span = span.is_recording().then(|| {
+            span.set_attribute(KeyValue::new("request_id", ids.request().to_owned()));
+            ServerSpan { tracer: tracer.clone(), context: Context::new().with_span(span) }
+        });
         Self { ids, span }
     }
 

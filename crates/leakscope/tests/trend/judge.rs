@@ -48,13 +48,17 @@ pub struct Tally {
 
 impl Tally {
     pub fn judge(&mut self, case: &Case) {
-        let at = |second: usize| -> Trend { analyze(&case.samples[..second.min(case.samples.len())], None, &Config::default()) };
+        let at = |second: usize| -> Trend {
+            analyze(&case.samples[..second.min(case.samples.len())], None, &Config::default())
+        };
         match case.truth {
             Truth::Leak { from, ref kept, by_request, deviation } => {
                 let grown = |seconds: usize| kept[(from + seconds).min(kept.len() - 1)] - kept[from];
                 if grown(90) >= 90.0 * 51_200.0 && grown(90) > 5.0 * deviation {
                     self.soon.count(at(from + 91).verdict == Verdict::Growing);
-                    if std::env::var("TREND_SOON").is_ok() && at(from + 91).verdict != Verdict::Growing { println!("SOON from {from} grown {} dev {deviation} {:?}", grown(90), at(from + 91)); }
+                    if std::env::var("TREND_SOON").is_ok() && at(from + 91).verdict != Verdict::Growing {
+                        println!("SOON from {from} grown {} dev {deviation} {:?}", grown(90), at(from + 91));
+                    }
                 }
                 let trend = at(from + WINDOW + 1);
                 if grown(WINDOW) > 5.0 * deviation {
@@ -91,7 +95,13 @@ impl Tally {
                 self.quiet.count(trend.verdict != Verdict::Growing);
                 if settled == 0 {
                     self.early.count(at(90).verdict != Verdict::Growing);
-if std::env::var("TREND_EARLY").is_ok() && at(90).verdict == Verdict::Growing { println!("EARLY {:?} {:?}", case.samples[..90].iter().map(|s| (s.bytes/1000.0) as i64).collect::<Vec<_>>(), at(90)); }
+                    if std::env::var("TREND_EARLY").is_ok() && at(90).verdict == Verdict::Growing {
+                        println!(
+                            "EARLY {:?} {:?}",
+                            case.samples[..90].iter().map(|s| (s.bytes / 1000.0) as i64).collect::<Vec<_>>(),
+                            at(90)
+                        );
+                    }
                 } else {
                     self.early.count(at(settled + 90).verdict != Verdict::Growing);
                 }

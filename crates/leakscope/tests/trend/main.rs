@@ -13,7 +13,10 @@ fn a_thousand_series_of_each_family() {
 }
 
 fn judge_all(count: usize) {
-    let seed = std::env::var("TREND_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("TREND_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     println!("TREND_SEED={seed}, {count} series of each family");
     for (i, family) in families::FAMILIES.iter().enumerate() {
         if std::env::var("TREND_ONLY").is_ok_and(|only| !family.name.contains(&only)) {
