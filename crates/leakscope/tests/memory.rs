@@ -1,5 +1,6 @@
 //! Each kind of memory lands in its own part, and the parts sum to RSS. The heap is the process's, so each test runs in
 //! a process of its own: the test starts this binary again for itself alone.
+#![cfg(target_os = "linux")]
 
 use std::{
     alloc::Layout,
@@ -10,6 +11,7 @@ use std::{
     ptr,
     sync::Barrier,
     thread,
+    time::{Duration, Instant},
 };
 
 use leakscope::memory::{self, Quality, Report};
@@ -100,14 +102,14 @@ fn c_blocks(bytes: usize) {
     (0..bytes / 1008).for_each(|_| c_block(1000));
 }
 
-/// A mapping of so many bytes, touched.
-fn mapping(bytes: usize, flags: i32, file: Option<&File>) {
+/// A mapping of so many bytes.
+fn mapping(bytes: usize, flags: i32, file: Option<&File>) -> *mut u8 {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping where the kernel likes it; nothing else is replaced.
     let start =
         unsafe { libc::mmap(ptr::null_mut(), bytes, access, flags, file.map_or(-1, AsRawFd::as_raw_fd), 0) };
     assert_ne!(start, libc::MAP_FAILED);
-    touch(start.cast(), bytes);
+    start.cast()
 }
 
 /// Objects of 5 KiB, a size class of their own, and what they and the list of them take.
@@ -165,6 +167,19 @@ fn small_objects_are_live_and_dirty_once_freed() {
     });
 }
 
+/// The first object of a size class brings a thread's cache dozens of free ones.
+#[test]
+fn free_objects_in_a_threads_cache_are_not_live() {
+    alone("free_objects_in_a_threads_cache_are_not_live", || {
+        const SIZES: [usize; 8] = [320, 640, 896, 1280, 1792, 3584, 7168, 14_336];
+        let (before, held) = (report(), SIZES.map(|size| black_box(vec![1u8; size])));
+        let live = part(&report(), "live_heap") - part(&before, "live_heap");
+        let payload = SIZES.iter().sum::<usize>() as i64;
+        assert!((live - payload).abs() < 4096, "live heap grew by {live}, wanted {payload}");
+        drop(held);
+    });
+}
+
 #[test]
 fn a_large_block_of_c_is_unaccounted() {
     alone("a_large_block_of_c_is_unaccounted", || {
@@ -200,8 +215,13 @@ fn reserved_mappings_of_others_are_unaccounted() {
     alone("reserved_mappings_of_others_are_unaccounted", || {
         let held = black_box(vec![1u8; 20 << 20]);
         let before = report();
-        mapping(16 << 20, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, None);
-        assert_growth(&before, &report(), &[("unaccounted", 16 * MIB)]);
+        let reserved = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        touch(mapping(16 << 20, reserved, None), 16 << 20);
+        touch(mapping(1 << 40, reserved, None), 16 << 20);
+        let start = Instant::now();
+        assert_growth(&before, &report(), &[("unaccounted", 32 * MIB)]);
+        // Each page of the terabyte would take half a minute.
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         drop(held);
     });
 }
@@ -212,7 +232,7 @@ fn a_mapped_file_is_file() {
         let mut file = tempfile::tempfile().expect("a temporary file");
         file.write_all(&vec![1; 32 << 20]).expect("room for it");
         let before = report();
-        mapping(32 << 20, libc::MAP_SHARED, Some(&file));
+        touch(mapping(32 << 20, libc::MAP_SHARED, Some(&file)), 32 << 20);
         assert_growth(&before, &report(), &[("file", 32 * MIB)]);
     });
 }
@@ -224,7 +244,7 @@ fn shared_memory_is_shared() {
         let file = unsafe { File::from_raw_fd(libc::memfd_create(c"leakscope-test".as_ptr(), 0)) };
         file.set_len(32 << 20).expect("room for it");
         let before = report();
-        mapping(32 << 20, libc::MAP_SHARED, Some(&file));
+        touch(mapping(32 << 20, libc::MAP_SHARED, Some(&file)), 32 << 20);
         assert_growth(&before, &report(), &[("shared", 32 * MIB)]);
     });
 }

@@ -1,4 +1,5 @@
 //! The sampler as a thread: it starts with a sample, samples on, stops at once, and takes no memory over time.
+#![cfg(target_os = "linux")]
 
 use std::{
     fs,

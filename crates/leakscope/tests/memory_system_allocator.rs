@@ -1,4 +1,5 @@
 //! A program whose allocator is not jemalloc: jemalloc is linked and answers, but its figures mean nothing.
+#![cfg(target_os = "linux")]
 
 use std::{hint::black_box, time::Duration};
 

@@ -9,17 +9,21 @@ use super::mappings::Mapping;
 
 /// The page size that is reckoned with. Where the system's is larger, a page is asked for several times.
 pub(super) const PAGE: usize = 4096;
+/// Other runtimes reserve terabytes, and the kernel may merge them with a mapping of jemalloc's. In a mapping that is
+/// larger than this and twice what jemalloc has, stretches of this length with nothing resident are passed over.
+const STRETCH: usize = 16 << 20;
 /// jemalloc takes the memory for its own tables in multiples of this, aligned to it.
 const BASE_BLOCK: usize = 2 << 20;
 
 /// Resident bytes of `mappings` that are jemalloc's: the extents that it knows by address, and its own tables, which it
 /// does not. Those are `base_bytes` of address space in aligned blocks: the smallest such runs are taken for them.
-pub(super) fn resident_bytes(mappings: &[Mapping], base_bytes: u64) -> u64 {
+pub(super) fn resident_bytes(mappings: &[Mapping], address_space_bytes: u64, base_bytes: u64) -> u64 {
     let Some(registry) = Registry::open() else { return 0 };
     let mut resident = 0;
     let mut blocks = Vec::new();
     let mut extent_end = 0;
     for mapping in mappings.iter().filter(|mapping| mapping.rss_bytes > 0) {
+        let is_vast = mapping.len() > 2 * address_space_bytes as usize + STRETCH;
         let mut gaps = 0;
         let mut gap_start = None;
         let mut at = mapping.start;
@@ -31,7 +35,12 @@ pub(super) fn resident_bytes(mappings: &[Mapping], base_bytes: u64) -> u64 {
                 extent_end = at + size;
             } else {
                 gap_start.get_or_insert(at);
-                at += PAGE;
+                let stretch = at + STRETCH;
+                let is_empty = is_vast
+                    && at.is_multiple_of(STRETCH)
+                    && stretch < mapping.end
+                    && resident_in(at, stretch) == 0;
+                at = if is_empty { stretch } else { at + PAGE };
             }
         }
         gaps += close_gap(&mut gap_start, mapping.end, &mut blocks);

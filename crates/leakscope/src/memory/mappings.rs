@@ -108,7 +108,7 @@ pub(super) fn sort(
         }
         Some(stats) => {
             reserved.append(&mut unreserved);
-            extents::resident_bytes(&reserved, stats.base_mapped_bytes)
+            extents::resident_bytes(&reserved, stats.address_space_bytes(), stats.base_mapped_bytes)
         }
     };
     owners.rest += candidates - owners.allocator;

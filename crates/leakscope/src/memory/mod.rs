@@ -94,6 +94,21 @@ pub struct Jemalloc {
 }
 
 /// One signed part of RSS.
+///
+/// | part | what it is |
+/// |---|---|
+/// | `live_heap` | what the program holds ([`Jemalloc::live_bytes`]) |
+/// | `allocator_overhead` | the rest of the pages with live allocations: size classes, fragmentation, free objects in the threads' caches |
+/// | `profiler` | the heap profiler's tables, and the pages around each object that it samples |
+/// | `dirty` | freed pages that jemalloc has not yet given back |
+/// | `metadata` | jemalloc's own tables |
+/// | `reserved_untouched` | negative: what the five above count, but nobody has written to yet. Positive where the kernel gives more pages than were asked for (huge pages) |
+/// | `file` | mapped files: the program, its static data, libraries, data |
+/// | `shared` | shared memory |
+/// | `stacks` | stacks of all threads |
+/// | `unaccounted` | what no Rust allocator made: C `malloc`, mappings of other libraries |
+///
+/// Those of jemalloc are absent where it is not the program's allocator; the heap is unaccounted then.
 #[derive(Debug, Clone, Serialize)]
 pub struct Part {
     /// Name as in the metric `memory_part_bytes{part}`.

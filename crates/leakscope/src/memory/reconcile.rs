@@ -23,7 +23,7 @@ pub(super) fn parts(
         add("allocator_overhead", stats.public.active_bytes as i64 - in_active as i64, books);
         add("profiler", (sampled.padding_bytes + profiler_tables) as i64, Estimate);
         add("dirty", stats.dirty_bytes as i64, Exact);
-        add("metadata", (stats.base_resident_bytes + stats.internal_bytes - profiler_tables) as i64, Exact);
+        add("metadata", (stats.base_resident_bytes + stats.internal_bytes - profiler_tables) as i64, books);
         if let Some(owners) = owners {
             let untouched = owners.allocator as i64 - stats.public.resident_bytes as i64;
             add("reserved_untouched", untouched, Estimate);
