@@ -28,7 +28,6 @@ pub(super) struct Trace {
     /// Return addresses, innermost first.
     pub(super) addresses: Arc<[u64]>,
     /// For each address its frames, innermost first: inlined functions before the one they are inlined in.
-    #[expect(dead_code, reason = "for the views that show whole stacks")]
     pub(super) frames: Box<[Arc<[Frame]>]>,
     /// Where [`frame::growth_site`] sees the growth.
     pub(super) site: Frame,
