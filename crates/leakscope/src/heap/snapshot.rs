@@ -1,6 +1,6 @@
 //! Live memory by stack at one moment, and its view by place.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::SystemTime};
+use std::{cmp::Reverse, collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 
@@ -84,6 +84,18 @@ impl Snapshot {
         let mut sites: Vec<_> = places.iter().map(|(key, (place, total))| place.site(key, total)).collect();
         sites.sort_by(|a, b| (Reverse(a.bytes), &a.location).cmp(&(Reverse(b.bytes), &b.location)));
         sites
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    /// The totals; the stacks are many.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("taken_at", &self.taken_at)
+            .field("total_bytes", &self.total_bytes)
+            .field("total_count", &self.total_count)
+            .field("stacks", &self.stacks.len())
+            .finish_non_exhaustive()
     }
 }
 
