@@ -172,8 +172,16 @@ fn patient_honest_rss() {
     let kept: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     let held = rss_bytes() - before;
     drop(kept);
-    purge();
-    let left = rss_bytes().saturating_sub(before);
+    // A purge leaves an arena to the background thread where that is at work on it: what comes back may take a moment.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let left = loop {
+        purge();
+        let left = rss_bytes().saturating_sub(before);
+        if left * 10 <= PAYLOAD || Instant::now() > deadline {
+            break left;
+        }
+        thread::yield_now();
+    };
     println!("{PAYLOAD} B held take {held} B; freed and purged, {left} B are left");
     assert!(held.abs_diff(PAYLOAD) * 10 <= PAYLOAD, "{held} B for {PAYLOAD} B");
     assert!(left * 10 <= PAYLOAD, "{left} B of {PAYLOAD} B did not come back");
