@@ -151,3 +151,43 @@ fn allocate_below(depth: usize, bytes: usize) -> Vec<u8> {
 fn keeps_none_of_the_symbolizers_memory() {
     run_alone("patient_memory", &[lg_sample("16")]);
 }
+
+fn rss_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    // SAFETY: sysconf has no preconditions.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
+fn patient_honest_rss() {
+    const PAYLOAD: u64 = 60 << 20;
+    const BUFFER: u64 = 12 << 10;
+    let _profiler = Profiler::start();
+    let allocate = || -> Vec<_> { (0..PAYLOAD / 4 / BUFFER).map(|_| vec![1u8; BUFFER as usize]).collect() };
+    purge();
+    let before = rss_bytes();
+    let threads: Vec<_> = (0..4).map(|_| thread::spawn(allocate)).collect();
+    let kept: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let held = rss_bytes() - before;
+    drop(kept);
+    // A purge leaves an arena to the background thread where that is at work on it: what comes back may take a moment.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let left = loop {
+        purge();
+        let left = rss_bytes().saturating_sub(before);
+        if left * 10 <= PAYLOAD || Instant::now() > deadline {
+            break left;
+        }
+        thread::yield_now();
+    };
+    println!("{PAYLOAD} B held take {held} B; freed and purged, {left} B are left");
+    assert!(held.abs_diff(PAYLOAD) * 10 <= PAYLOAD, "{held} B for {PAYLOAD} B");
+    assert!(left * 10 <= PAYLOAD, "{left} B of {PAYLOAD} B did not come back");
+}
+
+#[test]
+fn memory_costs_what_it_holds_and_comes_back() {
+    run_alone("patient_honest_rss", &[]);
+}

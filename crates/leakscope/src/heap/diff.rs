@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn snapshot(stacks: Vec<Stack>) -> Snapshot {
-        Snapshot::new(SystemTime::UNIX_EPOCH, stacks)
+        Snapshot::new(SystemTime::UNIX_EPOCH, INTERVAL, stacks, Vec::new())
     }
 
     fn growth(base: Stack, now: Stack) -> Growth {

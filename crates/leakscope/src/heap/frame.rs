@@ -30,12 +30,14 @@ pub(super) enum Owner {
 }
 
 /// The frame that a reader wants to see named: the innermost of the application that is not [`on_behalf`] of another;
-/// failing that the innermost of the application, of a library, of all. `frames` come innermost first.
+/// failing that the innermost of the application, of a library, of `std` (what it sets up for itself), of all. `frames`
+/// come innermost first.
 pub(super) fn growth_site<'a>(frames: impl Iterator<Item = &'a Frame> + Clone) -> Option<&'a Frame> {
     let innermost = |wanted: &dyn Fn(&Frame) -> bool| frames.clone().find(|frame| wanted(frame));
     innermost(&|frame| frame.owner == Owner::Application && !on_behalf(&frame.function))
         .or_else(|| innermost(&|frame| frame.owner == Owner::Application))
         .or_else(|| innermost(&|frame| frame.owner == Owner::Dependency))
+        .or_else(|| innermost(&|frame| crate_of(&frame.function) == Some("std")))
         .or_else(|| innermost(&|_| true))
 }
 
@@ -212,9 +214,11 @@ mod tests {
             frame("shop::store", Owner::Application),
             frame("shop::main", Owner::Application),
         ];
+        let start = [frame("malloc", Owner::Runtime), frame("std::rt::init", Owner::Runtime)];
         let named = |stack: &[Frame]| growth_site(stack.iter()).map(|frame| frame.function.to_string());
         assert_eq!(named(&stack).as_deref(), Some("shop::store"));
         assert_eq!(named(&stack[..2]).as_deref(), Some("serde_json::to_vec"));
+        assert_eq!(named(&start).as_deref(), Some("std::rt::init"));
         assert_eq!(named(&stack[..1]).as_deref(), Some("malloc"));
         assert_eq!(named(&[]), None);
 

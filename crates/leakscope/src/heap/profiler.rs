@@ -83,7 +83,8 @@ impl Profiler {
                 .of(&raw.addresses)
                 .map(|at_most| Taken { at_least: before.of(&raw.addresses).unwrap_or(0), at_most }),
         });
-        Ok(Arc::new(Snapshot::new(taken_at, stacks.collect())))
+        let stacks = stacks.collect();
+        Ok(Arc::new(Snapshot::new(taken_at, profile.interval_bytes, stacks, profile.mappings)))
     }
 }
 

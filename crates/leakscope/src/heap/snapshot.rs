@@ -1,10 +1,10 @@
 //! Live memory by stack at one moment, and its view by place.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::SystemTime};
+use std::{cmp::Reverse, collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 
-use super::{By, estimate::Estimate, frame::Frame, symbolize::Trace};
+use super::{By, estimate::Estimate, frame::Frame, parse::Mapping, symbolize::Trace};
 
 /// Live memory of the whole process by allocation stack at one moment.
 pub struct Snapshot {
@@ -14,7 +14,10 @@ pub struct Snapshot {
     pub total_bytes: u64,
     /// Un-biased live allocations.
     pub total_count: u64,
+    /// Mean bytes between two samples.
+    pub(super) interval_bytes: u64,
     pub(super) stacks: Vec<Stack>,
+    pub(super) mappings: Vec<Mapping>,
 }
 
 /// One allocation stack and what is live of it.
@@ -56,12 +59,18 @@ pub struct Site {
 }
 
 impl Snapshot {
-    pub(super) fn new(taken_at: SystemTime, stacks: Vec<Stack>) -> Self {
+    pub(super) fn new(
+        taken_at: SystemTime,
+        interval_bytes: u64,
+        stacks: Vec<Stack>,
+        mappings: Vec<Mapping>,
+    ) -> Self {
         let mut total = Estimate::default();
         for stack in &stacks {
             total.add(&stack.live);
         }
-        Self { taken_at, total_bytes: rounded(total.bytes), total_count: rounded(total.count), stacks }
+        let (total_bytes, total_count) = (rounded(total.bytes), rounded(total.count));
+        Self { taken_at, total_bytes, total_count, interval_bytes, stacks, mappings }
     }
 
     /// Live memory by place, largest first.
@@ -75,6 +84,18 @@ impl Snapshot {
         let mut sites: Vec<_> = places.iter().map(|(key, (place, total))| place.site(key, total)).collect();
         sites.sort_by(|a, b| (Reverse(a.bytes), &a.location).cmp(&(Reverse(b.bytes), &b.location)));
         sites
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    /// The totals; the stacks are many.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("taken_at", &self.taken_at)
+            .field("total_bytes", &self.total_bytes)
+            .field("total_count", &self.total_count)
+            .field("stacks", &self.stacks.len())
+            .finish_non_exhaustive()
     }
 }
 

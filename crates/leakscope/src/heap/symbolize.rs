@@ -28,7 +28,6 @@ pub(super) struct Trace {
     /// Return addresses, innermost first.
     pub(super) addresses: Arc<[u64]>,
     /// For each address its frames, innermost first: inlined functions before the one they are inlined in.
-    #[expect(dead_code, reason = "for the views that show whole stacks")]
     pub(super) frames: Box<[Arc<[Frame]>]>,
     /// Where [`frame::growth_site`] sees the growth.
     pub(super) site: Frame,
@@ -108,7 +107,7 @@ impl Symbols {
                 .file_name()
                 .map_or_else(|| module, |name| format!("[{}]", name.to_string_lossy()));
             // A return address is that of the next instruction, which may belong to the next line: hence the byte less.
-            let offset = |address: &u64| address - 1 - mapping.start + mapping.file_offset;
+            let offset = |address: &u64| (address - mapping.start + mapping.file_offset).saturating_sub(1);
             let offsets: Vec<u64> = addresses.iter().map(offset).collect();
             let elf = elf(&mapping.path, own_executable);
             // A file that is gone or is no ELF file (`[vdso]`) leaves its addresses with the module's name.
@@ -171,4 +170,61 @@ fn elf(path: &Path, own_executable: &Path) -> Elf {
     let mut elf = Elf::new(if is_program { PathBuf::from("/proc/self/exe") } else { path.to_owned() });
     elf.debug_syms = is_program;
     elf
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::heap::parse::parse;
+
+    fn mappings() -> Vec<Mapping> {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        parse(format!("heap_v2/1\nMAPPED_LIBRARIES:\n{maps}").as_bytes()).unwrap().mappings
+    }
+
+    fn stack(addresses: &[u64]) -> RawStack {
+        RawStack { addresses: addresses.to_vec(), samples: 1, bytes: 1 }
+    }
+
+    #[inline(never)]
+    fn known_function() -> u32 {
+        std::hint::black_box(line!())
+    }
+
+    fn functions(trace: &Trace) -> Vec<String> {
+        trace.frames.iter().flat_map(|frames| frames.iter()).map(|frame| frame.function.to_string()).collect()
+    }
+
+    #[test]
+    fn a_return_address_belongs_to_the_call_before_it() {
+        let start = known_function as fn() -> u32 as usize as u64;
+        let traces = Symbols::default().traces(&[stack(&[start + 1]), stack(&[start])], &mappings());
+        assert!(functions(&traces[0])[0].ends_with("symbolize::tests::known_function"), "{:?}", traces[0]);
+        assert!(!functions(&traces[1])[0].ends_with("known_function"), "{:?}", traces[1]);
+        let frame = &traces[0].frames[0][0];
+        assert_eq!((&*frame.file, frame.line), (file!(), known_function() - 1), "where the function begins");
+    }
+
+    #[test]
+    fn what_has_no_symbol_has_a_name_all_the_same() {
+        let unreadable =
+            Mapping { start: 0x1000, end: 0x2000, file_offset: 0, path: PathBuf::from("/no/such/lib.so") };
+        let stacks = [stack(&[0x1800]), stack(&[u64::MAX]), stack(&[0]), stack(&[])];
+        let traces = Symbols::default().traces(&stacks, &[unreadable]);
+        let names: Vec<_> = traces.iter().map(|trace| &*trace.site.function).collect();
+        assert_eq!(names, ["[lib.so]", "[unknown]", "[unknown]", "[unknown]"]);
+    }
+
+    #[test]
+    fn forgets_stacks_that_no_snapshot_holds_and_shares_the_rest() {
+        let mut symbols = Symbols::default();
+        let (a, b) = (stack(&[1, 2]), stack(&[1, 3]));
+        let held = symbols.traces(&[a, b], &[]);
+        let (a, c) = (stack(&[1, 2]), stack(&[4]));
+        let again = symbols.traces(&[a, c], &[]);
+        assert!(Arc::ptr_eq(&held[0], &again[0]));
+        drop((held, again));
+        symbols.traces(&[], &[]);
+        assert!(symbols.traces.is_empty());
+    }
 }
