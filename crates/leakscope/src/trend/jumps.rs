@@ -56,7 +56,8 @@ pub(super) fn find(x: &[f64], y: &[f64], least_bytes: f64) -> Vec<Jump> {
                 let rise = |i: usize| (level[i] - level[i - 1]) * sign;
                 rise(*a).total_cmp(&rise(*b))
             });
-            let height = changes[at..at + run].iter().fold(0.0f64, |most, change| most.max((change - usual) * sign));
+            let height =
+                changes[at..at + run].iter().fold(0.0f64, |most, change| most.max((change - usual) * sign));
             jumps.extend(steepest.map(|index| Jump { index, bytes: sign * height }));
         }
         at += run.max(1);

@@ -54,7 +54,8 @@ impl Levels {
         for segment in self.segments(column.len()) {
             let (values, out) = (&column[segment.clone()], &mut freed[segment]);
             for i in 0..values.len() {
-                out[i] = if i == 0 { first_weight * values[0] } else { values[i] - persistence * values[i - 1] };
+                out[i] =
+                    if i == 0 { first_weight * values[0] } else { values[i] - persistence * values[i - 1] };
             }
             let later: f64 = out.iter().skip(1).sum();
             let weight = first_weight.powi(2) + later_level.powi(2) * (values.len() - 1) as f64;

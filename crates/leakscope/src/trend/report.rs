@@ -58,7 +58,8 @@ pub struct TrendReport {
 
 /// Reads the samples of one process, oldest first. `limit_bytes` is compared with `usage_bytes`.
 pub fn report(samples: &[MemorySample], limit_bytes: Option<u64>, config: &Config) -> TrendReport {
-    let headroom = limit_bytes.zip(samples.last()).map(|(limit, last)| limit as f64 - last.usage_bytes as f64);
+    let headroom =
+        limit_bytes.zip(samples.last()).map(|(limit, last)| limit as f64 - last.usage_bytes as f64);
     let trend_of = |bytes: fn(&MemorySample) -> f64| {
         let column: Vec<Sample> = samples
             .iter()

@@ -10,7 +10,7 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
         return 0.0;
     }
     let middle = values.len() / 2;
-    let even = values.len() % 2 == 0;
+    let even = values.len().is_multiple_of(2);
     let (below, &mut upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
     if !even {
         return upper;
@@ -64,7 +64,8 @@ pub(super) fn t_quantile(upper_tail: f64, degrees: f64) -> f64 {
         y = (((((0.4 * y + 6.3) * y + 36.0) * y + 94.5) / c - y - 3.0) / b + 1.0) * x;
         y = (a * y * y).exp_m1();
     } else {
-        y = ((1.0 / (((n + 6.0) / (n * y) - 0.089 * d - 0.822) * (n + 2.0) * 3.0) + 0.5 / (n + 4.0)) * y - 1.0)
+        y = ((1.0 / (((n + 6.0) / (n * y) - 0.089 * d - 0.822) * (n + 2.0) * 3.0) + 0.5 / (n + 4.0)) * y
+            - 1.0)
             * (n + 1.0)
             / (n + 2.0)
             + 1.0 / y;
@@ -94,7 +95,10 @@ mod tests {
             (0.005, 120.0, 2.617),
         ] {
             let quantile = t_quantile(upper_tail, degrees);
-            assert!((quantile / printed - 1.0).abs() < 2e-3, "t({upper_tail}, {degrees}) = {quantile}, not {printed}");
+            assert!(
+                (quantile / printed - 1.0).abs() < 2e-3,
+                "t({upper_tail}, {degrees}) = {quantile}, not {printed}"
+            );
         }
     }
 

@@ -42,7 +42,9 @@ fn span(values: &[f64]) -> f64 {
 /// The samples since the last restart (where a clock or a counter goes back) that are at most `window_seconds` older than the newest.
 pub(super) fn newest_life(samples: &[Sample], window_seconds: f64) -> Series {
     let mut newest_first: Vec<Sample> = Vec::with_capacity(samples.len());
-    for &sample in samples.iter().rev().filter(|sample| sample.seconds.is_finite() && sample.bytes.is_finite()) {
+    for &sample in
+        samples.iter().rev().filter(|sample| sample.seconds.is_finite() && sample.bytes.is_finite())
+    {
         if let (Some(later), Some(last)) = (newest_first.last(), newest_first.first()) {
             let restarted = sample.seconds >= later.seconds || sample.requests > later.requests;
             if restarted || last.seconds - sample.seconds > window_seconds {
@@ -66,11 +68,14 @@ fn clip_spikes(bytes: &mut [f64]) {
     if bytes.len() <= 2 * NEIGHBOURS {
         return;
     }
-    let local: Vec<f64> = bytes.windows(2 * NEIGHBOURS + 1).map(|near| robust::median(near.iter().copied())).collect();
+    let local: Vec<f64> =
+        bytes.windows(2 * NEIGHBOURS + 1).map(|near| robust::median(near.iter().copied())).collect();
     let inner = NEIGHBOURS..bytes.len() - NEIGHBOURS;
-    let off: Vec<f64> = bytes[inner.clone()].iter().zip(&local).map(|(value, middle)| value - middle).collect();
+    let off: Vec<f64> =
+        bytes[inner.clone()].iter().zip(&local).map(|(value, middle)| value - middle).collect();
     let usual_step = robust::median(bytes.windows(2).map(|pair| (pair[1] - pair[0]).abs()));
-    let reach = (SPIKE_SPREADS * robust::center_and_spread(&off).1).max(SPIKE_STEPS * usual_step).max(PAGE_BYTES);
+    let reach =
+        (SPIKE_SPREADS * robust::center_and_spread(&off).1).max(SPIKE_STEPS * usual_step).max(PAGE_BYTES);
     for (value, middle) in bytes[inner].iter_mut().zip(local) {
         *value = value.clamp(middle - reach, middle + reach);
     }

@@ -75,7 +75,8 @@ fn long_run_variance(scores: &[f64]) -> (f64, f64) {
     let mut squares = 0.0;
     for wave in 1..=waves as usize {
         let step = std::f64::consts::PI * wave as f64 / count;
-        let projection: f64 = scores.iter().enumerate().map(|(i, score)| score * (step * (i as f64 + 0.5)).cos()).sum();
+        let projection: f64 =
+            scores.iter().enumerate().map(|(i, score)| score * (step * (i as f64 + 0.5)).cos()).sum();
         squares += 2.0 / count * projection * projection;
     }
     (squares / waves, waves)

@@ -108,7 +108,8 @@ impl Change {
     fn column(self, x: &[f64], levels: &Levels) -> Vec<f64> {
         match self {
             Self::Slip(at) => {
-                let segment = levels.segments(x.len()).find(|segment| segment.contains(&at)).unwrap_or(0..x.len());
+                let segment =
+                    levels.segments(x.len()).find(|segment| segment.contains(&at)).unwrap_or(0..x.len());
                 (0..x.len()).map(|i| if i >= at && segment.contains(&i) { 1.0 } else { 0.0 }).collect()
             }
             Self::Bend(at) => x.iter().map(|value| (value - x[at]).max(0.0)).collect(),

@@ -16,7 +16,7 @@ const FEWEST_SAMPLES: usize = 10;
 /// Tail beyond which a slope counts as growth: stricter than the interval, since the question is asked again every second.
 const GROWTH_TAIL: f64 = 0.001;
 /// The same for the few troughs of a sawtooth.
-const GROWTH_TAIL_OF_TROUGHS: f64 = 0.01;
+const GROWTH_TAIL_OF_TROUGHS: f64 = 0.005;
 /// Tail of the upper bound that `flat` must stay under: an equivalence test at 5 %, as usual (Schuirmann 1987).
 const FLAT_TAIL: f64 = 0.05;
 /// Troughs that rise by this share of the drop before them are no sawtooth's.
@@ -75,7 +75,11 @@ impl Evidence {
     fn rate(&self) -> Option<Interval> {
         let interval = self.driving()?.interval();
         let factor = if self.by_request { self.requests / self.seconds } else { 1.0 };
-        Some(Interval { value: interval.value * factor, low: interval.low * factor, high: interval.high * factor })
+        Some(Interval {
+            value: interval.value * factor,
+            low: interval.low * factor,
+            high: interval.high * factor,
+        })
     }
 }
 
@@ -97,7 +101,8 @@ pub(super) fn judge(series: &Series, headroom_bytes: Option<f64>, config: &Confi
     let Some(evidence) = evidence else {
         let pace = if series.len() > 1 { trend.window_seconds / (series.len() - 1) as f64 } else { 1.0 };
         let missing = FEWEST_SAMPLES.saturating_sub(series.len()).max(1) as f64;
-        trend.decides_in = Some(decides_in(missing * pace.max(1.0), series, "too few samples since the start"));
+        trend.decides_in =
+            Some(decides_in(missing * pace.max(1.0), series, "too few samples since the start"));
         return trend;
     };
     trend.stretch_seconds = evidence.seconds;
@@ -209,7 +214,8 @@ fn decide(evidence: &Evidence, series: &Series, config: &Config) -> (Verdict, Op
         return (Verdict::Undecided, None);
     };
     // What drives the series, over the whole stretch.
-    let growth_at = |slope: f64| slope * if evidence.by_request { evidence.requests } else { evidence.seconds };
+    let growth_at =
+        |slope: f64| slope * if evidence.by_request { evidence.requests } else { evidence.seconds };
     let growth = growth_at(slope.value);
     let hidden = (config.flat_noise_ratio * evidence.noise).max(config.negligible_bytes);
     let grows = slope.is_positive(evidence.growth_tail) && growth > config.negligible_bytes;
@@ -227,7 +233,10 @@ fn decide(evidence: &Evidence, series: &Series, config: &Config) -> (Verdict, Op
             let to_growth = if growth > 0.0 { (1.6 * reach / growth).powf(2.0 / 3.0) } else { f64::INFINITY };
             let more = (to_flat.min(to_growth) - 1.0).clamp(0.1, 3.0) * evidence.seconds;
             let seconds = more.min(config.window_seconds);
-            (Verdict::Undecided, Some(decides_in(seconds, series, "the noise is still as large as the growth")))
+            (
+                Verdict::Undecided,
+                Some(decides_in(seconds, series, "the noise is still as large as the growth")),
+            )
         }
     }
 }
@@ -237,7 +246,11 @@ fn decides_in(seconds: f64, series: &Series, reason: &str) -> DecidesIn {
     let elapsed = series.seconds_since(0);
     let rate = if elapsed > 0.0 { series.requests_since(0) / elapsed } else { 0.0 };
     let requests = (rate > 0.0).then(|| (rate * seconds).ceil() as u64);
-    let time = if seconds < 90.0 { format!("{seconds:.0} more seconds") } else { format!("{:.0} more minutes", (seconds / 60.0).ceil()) };
+    let time = if seconds < 90.0 {
+        format!("{seconds:.0} more seconds")
+    } else {
+        format!("{:.0} more minutes", (seconds / 60.0).ceil())
+    };
     let text = match requests {
         Some(requests) => format!("{time}, or {requests} more requests: {reason}"),
         None => format!("{time}: {reason}"),

@@ -62,7 +62,8 @@ fn steady(rng: &mut Rng) -> Vec<u64> {
 
 /// A leak of `size` per request in `requests`, from second `from` on.
 fn leaking(requests: Vec<u64>, size: f64, from: usize, other: impl Fn(usize) -> f64, noise: Noise) -> Case {
-    let kept: Vec<f64> = requests.iter().map(|served| size * served.saturating_sub(requests[from]) as f64).collect();
+    let kept: Vec<f64> =
+        requests.iter().map(|served| size * served.saturating_sub(requests[from]) as f64).collect();
     let samples = samples(&requests, |i| kept[i] + other(i), &noise);
     Case { samples, truth: Truth::Leak { from, kept, by_request: true, deviation: noise.deviation } }
 }
@@ -76,9 +77,9 @@ fn leak_heavy_tailed(rng: &mut Rng) -> Case {
     leaking(steady(rng), leak_size(rng), 0, |_| 0.0, heavy_tailed(rng, deviation))
 }
 
-/// As RSS shows: whole pages or runs of pages at a time.
+/// As RSS shows: whole pages, of the sizes that Linux has.
 fn in_pages(rng: &mut Rng, mut case: Case) -> Case {
-    let page = [4096.0, 65_536.0, 262_144.0][rng.usize(..3)];
+    let page = [4096.0, 16_384.0, 65_536.0][rng.usize(..3)];
     for sample in &mut case.samples {
         sample.bytes = (sample.bytes / page).ceil() * page;
     }
@@ -167,7 +168,8 @@ fn leak_random_sizes(rng: &mut Rng) -> Case {
     let share = uniform(rng, 0.1, 1.0);
     let mut kept = vec![0.0];
     for pair in requests.windows(2) {
-        let sizes = (pair[0]..pair[1]).map(|_| if rng.f64() < share { mean / share * -(1.0 - rng.f64()).ln() } else { 0.0 });
+        let sizes = (pair[0]..pair[1])
+            .map(|_| if rng.f64() < share { mean / share * -(1.0 - rng.f64()).ln() } else { 0.0 });
         kept.push(sizes.sum::<f64>() + kept[kept.len() - 1]);
     }
     let samples = samples(&requests, |i| kept[i], &noise);
