@@ -1,6 +1,6 @@
 //! Least squares with one slope and a level of its own for each segment, after the samples' autocorrelation was taken out.
 //!
-//! Every fit here is the same projection: columns are whitened and freed of the segments' levels ([`Levels::free`]), then regressed on each other
+//! Every fit here is the same projection: columns are whitened and freed of the segments' levels (`Levels::free`), then regressed on each other
 //! (Frisch, Waugh and Lovell). With `persistence` 0 that is ordinary least squares.
 
 /// Autocorrelation of a random walk, as near to 1 as whitening can be with levels.

@@ -3,13 +3,13 @@
 //!
 //! How a series is read, each step in a file of its own:
 //!
-//! 1. [`series`]: the newest life of the process (a restart empties memory), within the window, lone spikes clipped (Hampel's identifier).
-//! 2. [`jumps`]: sudden changes of level. A few are shifts and are taken out (the slope wanted is the one *between* them); many are how this program
+//! 1. `series`: the newest life of the process (a restart empties memory), within the window, lone spikes clipped (Hampel's identifier).
+//! 2. `jumps`: sudden changes of level. A few are shifts and are taken out (the slope wanted is the one *between* them); many are how this program
 //!    lives: then the troughs of its teeth count, or the whole stair.
-//! 3. [`stretch`]: a slower change, a slip of level or a bend (a cache that has filled, a leak switched on). After a bend only the newest
+//! 3. `stretch`: a slower change, a slip of level or a bend (a cache that has filled, a leak switched on). After a bend only the newest
 //!    straight stretch speaks of the future.
-//! 4. [`slope`]: the slope by feasible generalized least squares and an interval that holds for autocorrelated samples.
-//! 5. [`verdict`]: `growing`, `flat`, or `undecided` and what would decide it.
+//! 4. `slope`: the slope by feasible generalized least squares and an interval that holds for autocorrelated samples.
+//! 5. `verdict`: `growing`, `flat`, or `undecided` and what would decide it.
 //!
 //! Samples are expected about once a second. The statistics count samples, so another steady pace works too, with times scaled alike.
 

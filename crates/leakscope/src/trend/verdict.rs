@@ -16,7 +16,7 @@ const FEWEST_SAMPLES: usize = 10;
 /// Tail beyond which a slope counts as growth: stricter than the interval, since the question is asked again every second.
 const GROWTH_TAIL: f64 = 0.001;
 /// The same for the few troughs of a sawtooth.
-const GROWTH_TAIL_OF_TROUGHS: f64 = 0.01;
+const GROWTH_TAIL_OF_TROUGHS: f64 = 0.005;
 /// Tail of the upper bound that `flat` must stay under: an equivalence test at 5 %, as usual (Schuirmann 1987).
 const FLAT_TAIL: f64 = 0.05;
 /// Troughs that rise by this share of the drop before them are no sawtooth's.

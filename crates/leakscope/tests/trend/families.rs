@@ -77,9 +77,9 @@ fn leak_heavy_tailed(rng: &mut Rng) -> Case {
     leaking(steady(rng), leak_size(rng), 0, |_| 0.0, heavy_tailed(rng, deviation))
 }
 
-/// As RSS shows: whole pages or runs of pages at a time.
+/// As RSS shows: whole pages, of the sizes that Linux has.
 fn in_pages(rng: &mut Rng, mut case: Case) -> Case {
-    let page = [4096.0, 65_536.0, 262_144.0][rng.usize(..3)];
+    let page = [4096.0, 16_384.0, 65_536.0][rng.usize(..3)];
     for sample in &mut case.samples {
         sample.bytes = (sample.bytes / page).ceil() * page;
     }
