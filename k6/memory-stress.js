@@ -1,6 +1,6 @@
-// 50 requests a second for five minutes. With a leak on, the service may meet its memory limit and be killed: that is this
-// lab's intended ending, and the thresholds don't call it a failure. 15 s after the service is back the run ends itself
-// (k6 then exits with 108); the summary tells when the limit came and how many bytes each request left behind.
+// 50 requests a second for five minutes. With a leak on, the service may meet its memory limit and be killed: that is
+// this lab's intended ending, and the thresholds don't call it a failure. 15 s after the service is back the run ends
+// itself (k6 then exits with 108); the summary tells when the limit came and what each request left behind.
 //
 //   BASE_URL      the service                            http://leaky-service:8080
 //   RATE          requests per second                    50

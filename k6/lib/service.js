@@ -23,10 +23,21 @@ export function ready() {
   return http.get(`${BASE_URL}/readyz`, ASIDE).status === 200;
 }
 
-/** {rss, limit} in bytes, or null where the service does not answer. */
+/** When the process started, in seconds since 1970, or null: in a container each one is pid 1, but none starts twice. */
+export function started() {
+  const answer = http.get(`${BASE_URL}/metrics`, ASIDE);
+  const found = answer.status === 200 && /^process_start_time_seconds (\S+)/m.exec(answer.body);
+  return found ? Number(found[1]) : null;
+}
+
+/** {rss, usage, limit} in bytes, or null where the service does not answer. */
 export function memory() {
   const answer = ask('/admin/memory');
-  return answer && { rss: answer.process.rss_bytes, limit: answer.limit.bytes };
+  if (answer === null) return null;
+  const rss = answer.process.rss_bytes;
+  // The kernel judges a cgroup by its own count, which leaves out pages shared with others; a watcher judges by RSS.
+  const byKernel = answer.limit.source.startsWith('cgroup');
+  return { rss, usage: byKernel ? answer.cgroup.working_set_bytes : rss, limit: answer.limit.bytes };
 }
 
 /** For `setup`: the run ends here if there is no service. Returns the names of the leaks that are on. */

@@ -18,7 +18,8 @@ export function figures(data) {
     error_rate: rounded(read(data, 'errors', 'rate'), 4),
     bytes_per_request: rounded(read(data, 'service_bytes_per_request', 'value'), 0),
     rss_bytes: read(data, 'service_rss_bytes', 'value'),
-    rss_peak_bytes: read(data, 'service_rss_bytes', 'max'),
+    usage_bytes: read(data, 'service_usage_bytes', 'value'),
+    usage_peak_bytes: read(data, 'service_usage_bytes', 'max'),
     limit_bytes: read(data, 'service_limit_bytes', 'value'),
     growth_bytes: read(data, 'service_growth_bytes', 'value'),
     limit_reached_after_seconds: rounded(read(data, 'limit_reached_after_seconds', 'value'), 1),
@@ -36,15 +37,15 @@ function lines(name, f) {
     '', `${name}: ${f.total_requests} requests, errors ${(100 * (f.error_rate || 0)).toFixed(2)} %, `
       + `latency average ${f.avg_latency_ms} ms, p95 ${f.p95_latency_ms} ms`,
   ];
-  if (f.rss_bytes !== null) {
+  if (f.usage_bytes !== null) {
     const limit = f.limit_bytes ? ` of ${mib(f.limit_bytes)}` : '';
-    out.push(`  memory: ${mib(f.rss_bytes)} at the end, ${mib(f.rss_peak_bytes)} at most${limit}`);
+    out.push(`  memory: ${mib(f.usage_bytes)} at the end, ${mib(f.usage_peak_bytes)} at most${limit}`);
   }
   if (f.bytes_per_request !== null) out.push(`  growth: ${f.bytes_per_request} bytes per request`);
   if (f.limit_reached_after_seconds !== null) {
     out.push(`  killed: after ${f.limit_reached_after_seconds} s and ${f.limit_reached_after_requests} requests; `
       + `${f.outage_requests} requests found nobody, none of them counts as an error`);
-    out.push(f.away_seconds === null ? '  it did not come back' : `  back after ${f.away_seconds} s`);
+    out.push(f.away_seconds === null ? '  it did not come back' : `  back after at most ${f.away_seconds} s`);
   }
   out.push(`  thresholds: ${f.thresholds_passed ? 'passed' : 'FAILED'}`, '');
   return out.join('\n');

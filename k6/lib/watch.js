@@ -2,9 +2,10 @@
 import exec from 'k6/execution';
 import { sleep } from 'k6';
 import { Gauge } from 'k6/metrics';
-import { memory, ready } from './service.js';
+import { memory, ready, started } from './service.js';
 
 const rssBytes = new Gauge('service_rss_bytes');
+const usageBytes = new Gauge('service_usage_bytes');
 const limitBytes = new Gauge('service_limit_bytes');
 const growthBytes = new Gauge('service_growth_bytes');
 const perRequest = new Gauge('service_bytes_per_request');
@@ -22,11 +23,11 @@ const seconds = () => exec.instance.currentTestRunDuration / 1000;
 const requests = (state) => exec.instance.iterationsCompleted - state.looks;
 
 /**
- * A watcher that takes its baseline after `warmUp` seconds. `onReturn(state)` is called at each look after the service has
- * been killed and is back; `state.backAt` says since when.
+ * A watcher that takes its baseline after `warmUp` seconds. `onReturn(state, now)` is called at each look after the
+ * service has been killed and is back; `state.backAt` says since when.
  */
 export function watcher({ warmUp = 0, onReturn = () => {} } = {}) {
-  const state = { looks: 0, baseline: null, wentAt: null, backAt: null };
+  const state = { looks: 0, process: null, seenAt: 0, baseline: null, wentAt: null, backAt: null };
   return function watch() {
     look(state, warmUp);
     if (state.backAt !== null) onReturn(state, seconds());
@@ -38,29 +39,44 @@ export function watcher({ warmUp = 0, onReturn = () => {} } = {}) {
 function look(state, warmUp) {
   if (state.wentAt !== null && state.backAt === null) {
     if (!ready()) return;
-    state.backAt = seconds();
-    away.add(state.backAt - state.wentAt);
+    back(state);
   }
+  const process = started();
   const now = memory();
-  if (now === null) {
-    missed(state);
+  if (now === null || process === null) {
+    // One look that fails is not yet an end.
+    if (state.wentAt === null && !ready()) gone(state, seconds());
     return;
   }
+  // Killed and back between two looks.
+  if (state.wentAt === null && state.process !== null && process !== state.process) {
+    gone(state, state.seenAt);
+    back(state);
+  }
+  state.process = process;
+  state.seenAt = seconds();
   rssBytes.add(now.rss);
+  usageBytes.add(now.usage);
   if (now.limit !== null) limitBytes.add(now.limit);
   // After a kill the figures are those of another process: what was measured of the first one stands.
-  if (state.wentAt !== null || seconds() < warmUp) return;
-  if (state.baseline === null) state.baseline = { rss: now.rss, requests: requests(state) };
-  const grown = now.rss - state.baseline.rss;
+  if (state.wentAt === null && seconds() >= warmUp) grow(state, now.rss);
+}
+
+function grow(state, rss) {
+  if (state.baseline === null) state.baseline = { rss, requests: requests(state) };
+  const grown = rss - state.baseline.rss;
   const sent = requests(state) - state.baseline.requests;
   growthBytes.add(grown);
   if (sent >= 100) perRequest.add(grown / sent);
 }
 
-function missed(state) {
-  // One look that fails is not yet an end.
-  if (state.wentAt !== null || ready()) return;
-  state.wentAt = seconds();
-  killedAfter.add(state.wentAt);
+function gone(state, at) {
+  state.wentAt = at;
+  killedAfter.add(at);
   killedAt.add(requests(state));
+}
+
+function back(state) {
+  state.backAt = seconds();
+  away.add(state.backAt - state.wentAt);
 }
