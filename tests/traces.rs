@@ -156,7 +156,8 @@ fn a_collector_that_is_dead_costs_spans_and_one_that_comes_back_gets_them() {
 #[test]
 fn a_collector_that_never_answers_costs_spans_not_time() {
     let collector = Collector::start(Manner::Hangs);
-    let (queue, batch) = (64, 16);
+    // Up to four batches are under way while the queue fills.
+    let (queue, under_way) = (64, 4 * 16);
     let service = traced(
         &collector.endpoint(),
         &[
@@ -174,7 +175,7 @@ fn a_collector_that_never_answers_costs_spans_not_time() {
     service.drive("/api/data", requests, 4);
     assert!(started.elapsed() < Duration::from_secs(30), "{:?} for {requests} requests", started.elapsed());
     let made = SPANS_PER_REQUEST * (requests as u64 + 1);
-    assert!(dropped(&service) >= made - queue - batch, "{} of {made}", dropped(&service));
+    assert!(dropped(&service) >= made - queue - under_way, "{} of {made}", dropped(&service));
     assert!(
         dropped(&service) <= made - queue,
         "the queue holds what it can: {} of {made}",
