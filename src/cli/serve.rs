@@ -31,8 +31,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = arguments.settings.judge().map_err(Failure::usage)?;
     let supervised = Supervised::from_env();
-    // The lab has taken the data folder for its child already.
-    let _instance = match supervised {
+    // Held until the end. The lab has taken the data folder for its child already.
+    let instance = match supervised {
         Some(_) => {
             supervisor::die_with_parent();
             None
@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         None => Some(Instance::claim(&settings.data_dir)?),
     };
     logs::init(settings.log_format);
-    if let Some(warning) = _instance.as_ref().and_then(Instance::warning) {
+    if let Some(warning) = instance.as_ref().and_then(Instance::warning) {
         tracing::warn!("{warning}");
     }
     let watcher_bytes = supervised.and_then(Supervised::watcher_bytes);
