@@ -35,7 +35,9 @@ impl Vitals {
                 "process_start_time_seconds" => vitals.started_seconds = Some(value),
                 "process_resident_memory_bytes" => vitals.rss_bytes = Some(value as u64),
                 "memory_usage_bytes" => vitals.usage_bytes = Some(value as u64),
-                "jemalloc_allocated_bytes" => vitals.live_heap_bytes = Some(value as u64),
+                "memory_part_bytes" if label(&labels, "part") == "live_heap" => {
+                    vitals.live_heap_bytes = Some(value as u64);
+                }
                 "memory_growth_rate_bytes_per_second" => vitals.growth_bytes_per_second = Some(value),
                 "http_requests_total" if label(&labels, "endpoint").starts_with("/api") => {
                     vitals.api_requests += value as u64;
@@ -115,7 +117,8 @@ mod tests {
             r#"# HELP process_resident_memory_bytes Resident memory size in bytes.
 process_resident_memory_bytes 17825792
 process_start_time_seconds 1795257624.12
-jemalloc_allocated_bytes 4194304
+memory_part_bytes{part="live_heap"} 4194304
+memory_part_bytes{part="file"} 9000000
 memory_usage_bytes 1.8e7
 memory_growth_rate_bytes_per_second -12.5
 http_requests_total{service="leaky-service",method="GET",endpoint="/api/data",status="200"} 40

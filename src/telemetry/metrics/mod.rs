@@ -25,7 +25,7 @@ pub(super) use requests::{Endpoint, Requests, method_index, method_name};
 const UPKEEP: Duration = Duration::from_millis(100);
 
 /// Age up to which a memory report serves another scrape: a storm of scrapes costs one report a second.
-const REPORT_AGE: Duration = Duration::from_secs(1);
+const REPORT_AGE: Duration = Duration::from_millis(200);
 
 /// The process's metrics.
 pub struct Metrics {
