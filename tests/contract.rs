@@ -265,6 +265,7 @@ async fn every_documented_route_answers_and_those_of_the_contract_are_documented
         "GET /admin/memory/snapshot",
         "GET /admin/memory/diff",
         "POST /admin/memory/baseline",
+        "GET /admin/memory/trend",
     ] {
         let documented = routes.iter().any(|(method, path)| format!("{method} {path}") == route);
         assert!(documented, "{route} is not in the document");

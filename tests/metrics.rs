@@ -25,6 +25,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("memory_usage_bytes", "gauge", &[]),
     ("memory_part_bytes", "gauge", &["part"]),
     ("memory_growth_rate_bytes_per_second", "gauge", &[]),
+    ("memory_trend_verdict", "gauge", &["verdict"]),
+    ("memory_time_to_limit_seconds", "gauge", &[]),
     ("jemalloc_allocated_bytes", "gauge", &[]),
     ("jemalloc_active_bytes", "gauge", &[]),
     ("jemalloc_resident_bytes", "gauge", &[]),
@@ -41,8 +43,9 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("trace_spans_dropped_total", "counter", &[]),
 ];
 
-/// Absent where the process has no limit, or no jemalloc, or the machine does not say.
-const OPTIONAL: [&str; 2] = ["memory_limit_bytes", "process_virtual_memory_max_bytes"];
+/// Absent where the process has no limit, or memory does not grow, or the machine does not say.
+const OPTIONAL: [&str; 3] =
+    ["memory_limit_bytes", "memory_time_to_limit_seconds", "process_virtual_memory_max_bytes"];
 
 /// One scrape: families by name, samples by name with labels.
 struct Scrape {
