@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::account::Account;
 use super::body::{RequestBody, ResponseBody};
-use super::{Sink, available};
+use super::{Sink, available, thread};
 
 /// Measures what each request allocates and frees. See the [module](super) for what that includes.
 #[derive(Clone, Debug)]
@@ -71,10 +71,11 @@ where
             return ResponseFuture { inner: Some(inner), account: None };
         }
         let (came_in, body) = request.into_parts();
-        let account = Arc::new(Account::new((self.on_request)(&came_in), came_in));
+        let sink = thread::unmeasured(|| (self.on_request)(&came_in));
+        let account = Arc::new(Account::new(sink, came_in));
         let inner = account.tally.measure(|| {
-            let copy = account.came_in.clone();
-            self.inner.call(Request::from_parts(copy, RequestBody::new(body, true)))
+            let head = account.copy_of_head();
+            self.inner.call(Request::from_parts(head, RequestBody::new(body, true)))
         });
         ResponseFuture { inner: Some(inner), account: Some(account) }
     }

@@ -43,7 +43,7 @@
 //!   of it: kept, it is retained.
 //! - **What goes out is not kept by the request.** The server gets a copy of the response's head. Data of the response
 //!   body counts as freed when the server drops it, if that frees anything: static data and slices of a cache don't.
-//! - **Layers nest.** An outer one counts all that happens inside, what an inner one costs included.
+//! - **Layers nest.** An outer one counts all that happens inside. Sinks, and what makes them, count for nobody.
 //!
 //! # What it can't see
 //!

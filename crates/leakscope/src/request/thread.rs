@@ -146,27 +146,50 @@ impl Drop for Scope<'_> {
 /// Runs `f` outside the innermost scope: it is charged to the scopes around that one only.
 pub(super) fn outside<R>(f: impl FnOnce() -> R) -> R {
     let innermost = INNERMOST.get();
-    // SAFETY: `INNERMOST` is null or points at the frame of a `Scope` in a `measure` call on this thread's stack that
-    // has not returned: only `measure` sets it, to a local that does not move, and that local's drop takes it back.
-    let Some(frame) = (unsafe { innermost.as_ref() }) else {
-        return f();
-    };
-    let _back = Outside { frame, start: now() };
-    INNERMOST.set(frame.outer);
+    match frame(&innermost) {
+        Some(frame) => uncharged(innermost, frame.outer, f),
+        None => f(),
+    }
+}
+
+/// Runs `f` outside every scope of this thread: it is charged to nobody.
+pub(super) fn unmeasured<R>(f: impl FnOnce() -> R) -> R {
+    uncharged(INNERMOST.get(), ptr::null(), f)
+}
+
+/// Runs `f` without charging it to the scopes from `innermost` up to `end`, which is not one of them.
+fn uncharged<R>(innermost: *const Frame, end: *const Frame, f: impl FnOnce() -> R) -> R {
+    let _uncharged = Uncharged { innermost, end, start: now() };
+    INNERMOST.set(end);
     f()
 }
 
-struct Outside<'a> {
-    frame: &'a Frame,
+struct Uncharged {
+    innermost: *const Frame,
+    end: *const Frame,
     start: Flow,
 }
 
-impl Drop for Outside<'_> {
+impl Drop for Uncharged {
     fn drop(&mut self) {
-        let correction = &self.frame.correction;
-        correction.set(correction.get().minus(now().minus(self.start)));
-        INNERMOST.set(self.frame);
+        let flow = now().minus(self.start);
+        let mut next = self.innermost;
+        while next != self.end
+            && let Some(frame) = frame(&next)
+        {
+            frame.correction.set(frame.correction.get().minus(flow));
+            next = frame.outer;
+        }
+        INNERMOST.set(self.innermost);
     }
+}
+
+/// The frame that one of the pointers of the chain, which starts at `INNERMOST`, points at.
+fn frame(pointer: &*const Frame) -> Option<&Frame> {
+    // SAFETY: a pointer of the chain is null or points at the frame of a `Scope` in a `measure` call on this thread's
+    // stack that has not returned: only `measure` makes one, of a local that does not move and whose drop takes it back
+    // out of the chain, and what runs in between (`uncharged`) puts the chain back before it returns, or unwinds.
+    unsafe { pointer.as_ref() }
 }
 
 /// Counts `bytes` as allocated by the innermost scope, as though it had allocated them itself.
@@ -180,8 +203,7 @@ pub(super) fn count_freed(bytes: usize) {
 }
 
 fn count(flow: Flow) {
-    // SAFETY: as in `outside`.
-    if let Some(frame) = unsafe { INNERMOST.get().as_ref() } {
+    if let Some(frame) = frame(&INNERMOST.get()) {
         frame.correction.set(frame.correction.get().plus(flow));
     }
 }

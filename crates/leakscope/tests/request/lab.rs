@@ -150,7 +150,8 @@ impl Client {
     }
 
     async fn read_some(&mut self) {
-        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await.expect("an answer").unwrap();
+        let read =
+            timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await.expect("an answer").unwrap();
         assert_ne!(read, 0, "the server closed the connection");
     }
 }
@@ -169,8 +170,12 @@ impl<T> Kept<T> {
     }
 }
 
-/// The bytes that jemalloc counts for an allocation of `size`: four classes to each doubling.
+/// The bytes that jemalloc counts for a buffer of `size`: those of its size class.
 pub fn size_class(size: usize) -> i64 {
-    let spacing = (size.next_power_of_two() / 8).max(16);
-    size.next_multiple_of(spacing) as i64
+    if size == 0 {
+        return 0;
+    }
+    let buffer = Vec::<u8>::with_capacity(size);
+    // SAFETY: the pointer is that of an allocation of jemalloc's, the program's allocator, which still lives.
+    unsafe { tikv_jemallocator::usable_size(buffer.as_ptr()) as i64 }
 }

@@ -126,7 +126,10 @@ async fn a_request_body_counts_only_if_it_is_kept() {
                 let retained = lab.retained(&mut client, &format!("POST {path}"), &body).await;
                 // A body in many frames is joined in one buffer of the handler's, which is a size class or two larger.
                 let slack = wanted / 4;
-                assert!((wanted - TOLERANCE..=wanted + slack + TOLERANCE).contains(&retained), "{path}: {retained}");
+                assert!(
+                    (wanted - TOLERANCE..=wanted + slack + TOLERANCE).contains(&retained),
+                    "{path}: {retained}"
+                );
             }
         }
         let mut client = lab.connect().await;

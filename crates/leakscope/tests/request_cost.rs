@@ -1,0 +1,86 @@
+//! What request accounting costs a request, printed: `cargo test --release -p leakscope --test request_cost -- --ignored
+//! --nocapture`.
+
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
+use std::hint::black_box;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use axum::response::IntoResponse;
+use http_body::Body as _;
+use leakscope::request::{Measured, RequestAccounting, available};
+use tower_layer::Layer;
+use tower_service::Service;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const REQUESTS: u32 = 200_000;
+const ROUNDS: usize = 11;
+
+#[derive(Clone)]
+struct Handler;
+
+impl<B> Service<Request<B>> for Handler {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        black_box(&request);
+        ready(Ok("hello".into_response()))
+    }
+}
+
+/// Nanoseconds per request, from making it to dropping what is left of its response.
+fn ns_per_request<S, B>(service: &mut S, headers: usize) -> f64
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Data = bytes::Bytes>,
+{
+    let names =
+        ["accept", "accept-encoding", "accept-language", "cookie", "host", "referer", "user-agent", "x-id"];
+    let cx = &mut Context::from_waker(Waker::noop());
+    let start = Instant::now();
+    for _ in 0..REQUESTS {
+        let mut request = Request::get("/hello");
+        for name in &names[..headers] {
+            request = request.header(*name, "some value");
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let mut future = std::pin::pin!(service.call(request));
+        let Poll::Ready(Ok(response)) = future.as_mut().poll(cx) else { panic!("it is ready") };
+        let mut body = std::pin::pin!(response.into_body());
+        while let Poll::Ready(Some(frame)) = body.as_mut().poll_frame(cx) {
+            black_box(frame.is_ok());
+        }
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(REQUESTS)
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn cost_per_request() {
+    assert_eq!(available(), Ok(()));
+    let mut measured = RequestAccounting::new(|_: &http::request::Parts| {
+        |measured: Measured| {
+            black_box(measured);
+        }
+    })
+    .layer(Handler);
+    for headers in [1, 8] {
+        // In pairs, so that a slow moment of the machine meets both.
+        let mut costs: Vec<f64> = (0..ROUNDS)
+            .map(|_| -ns_per_request(&mut Handler, headers) + ns_per_request(&mut measured, headers))
+            .collect();
+        costs.sort_by(f64::total_cmp);
+        println!("{headers} headers: {:.0} ns more per request (median of {ROUNDS})", costs[ROUNDS / 2]);
+    }
+}
