@@ -6,8 +6,8 @@ use std::future::{Future, Ready, ready};
 use std::hint::black_box;
 use std::task::{Context, Poll, Waker};
 
-use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Request, Response};
 use axum::response::IntoResponse;
 use leakscope::request::{Measured, RequestAccounting, available};
 use tower_layer::Layer;
@@ -50,16 +50,20 @@ fn cpu_ns() -> i64 {
 fn ns_per_request<S, B>(service: &mut S, headers: usize) -> f64
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
-    B: http_body::Body<Data = bytes::Bytes>,
+    B: http_body::Body<Data = Bytes>,
 {
     let names =
         ["accept", "accept-encoding", "accept-language", "cookie", "host", "referer", "user-agent", "x-id"];
+    // As a server's: slices of one buffer.
+    let value =
+        HeaderValue::from_maybe_shared(Bytes::from(b"some value in a read buffer".to_vec()).slice(..10))
+            .unwrap();
     let cx = &mut Context::from_waker(Waker::noop());
     let start = cpu_ns();
     for _ in 0..REQUESTS {
         let mut request = Request::get("/hello");
         for name in &names[..headers] {
-            request = request.header(*name, "some value");
+            request = request.header(*name, value.clone());
         }
         let request = request.body(Body::empty()).unwrap();
         let mut future = std::pin::pin!(service.call(request));
