@@ -40,6 +40,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("leak_cache_lookups_total", "counter", &["result"]),
     ("http_requests_total", "counter", &["endpoint", "method", "service", "status"]),
     ("http_request_duration_seconds", "histogram", &["endpoint", "method", "service"]),
+    ("http_request_allocated_bytes_total", "counter", &["endpoint"]),
+    ("http_request_freed_bytes_total", "counter", &["endpoint"]),
     ("trace_spans_dropped_total", "counter", &[]),
 ];
 
@@ -139,6 +141,10 @@ fn counters_and_leak_gauges_start_at_0() {
         assert_eq!(scrape.value(&format!("leak_cache_lookups_total{{result=\"{result}\"}}")), Some(0.0));
     }
     assert_eq!(scrape.value("trace_spans_dropped_total"), Some(0.0));
+    for metric in ["http_request_allocated_bytes_total", "http_request_freed_bytes_total"] {
+        let series = format!("{metric}{{endpoint=\"/api/data\"}}");
+        assert_eq!(scrape.value(&series), Some(0.0), "{series}");
+    }
     let data = ["endpoint=\"/api/data\"", "method=\"GET\"", "status=\"200\""];
     assert!(scrape.text.lines().any(|line| data.iter().all(|label| line.contains(label))), "{}", scrape.text);
     assert_eq!(scrape.sum("http_requests_total", &data), 0.0);
