@@ -165,6 +165,35 @@ fn a_leak_that_is_on_shows_with_what_it_holds() {
     assert_eq!(scrape.value("leak_cache_lookups_total{result=\"hit\"}"), Some(0.0));
 }
 
+/// Bytes that requests of that route have kept.
+fn retained(scrape: &Scrape, endpoint: &str) -> f64 {
+    let bytes = |what| {
+        let series = format!("http_request_{what}_bytes_total{{endpoint=\"{endpoint}\"}}");
+        scrape.value(&series).unwrap_or_else(|| panic!("no {series}"))
+    };
+    bytes("allocated") - bytes("freed")
+}
+
+#[test]
+fn what_a_request_keeps_is_the_difference_of_two_counters() {
+    let service = Service::start(&[]);
+    service.post("/admin/leaks/cache", r#"{"enabled":true}"#);
+    // Both buffers of 12 KiB are a size class of their own. A key takes 64 bytes, and a table that has just doubled at
+    // most four rows of 49.
+    for (endpoint, least, most) in
+        [("/api/data", 24.0 * 1024.0, 24.0 * 1024.0 + 64.0 + 4.0 * 49.0), ("/api/echo", 0.0, 0.0)]
+    {
+        service.drive(endpoint, 100, 4);
+        let before = retained(&Scrape::of(&service), endpoint);
+        let requests = 1_000;
+        service.drive(endpoint, requests, 4);
+        let kept = (retained(&Scrape::of(&service), endpoint) - before) / requests as f64;
+        // The last answers may be over a moment after their clients have read them.
+        let off = 512.0;
+        assert!((least - off..=most + off).contains(&kept), "{endpoint} keeps {kept} bytes per request");
+    }
+}
+
 #[test]
 fn requests_are_counted_by_route_method_and_status() {
     let service = Service::start_with(&[], &[("OTEL_SERVICE_NAME", "patient")]);
