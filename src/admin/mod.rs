@@ -25,6 +25,7 @@ mod leaks;
 mod memory;
 mod object;
 pub mod profiles;
+mod trend;
 
 /// Routes that answer to everybody: health, metrics and documentation.
 pub fn open_routes() -> OpenApiRouter<Arc<App>> {
@@ -33,7 +34,7 @@ pub fn open_routes() -> OpenApiRouter<Arc<App>> {
 
 /// Routes under `/admin`; mount them behind [`guard`].
 pub fn guarded_routes() -> OpenApiRouter<Arc<App>> {
-    leaks::routes().merge(memory::routes())
+    leaks::routes().merge(memory::routes()).merge(trend::routes())
 }
 
 /// Puts the host and origin guard in front of routes.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use humantime::format_duration;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::history::History;
@@ -93,9 +94,20 @@ fn line(vitals: &Vitals, requests_per_second: f64, limit_bytes: u64) -> String {
         let sign = if growth < 0.0 { '-' } else { '+' };
         parts.push(format!("{sign}{}/s", BinaryBytes(growth.abs() as u64)));
     }
+    if let Some(trend) = &vitals.trend {
+        parts.push(match vitals.time_to_limit_seconds {
+            Some(seconds) => format!("{trend}, limit in {}", format_duration(whole(seconds))),
+            None => trend.clone(),
+        });
+    }
     let leaks = if vitals.leaks_on.is_empty() { "none".to_owned() } else { vitals.leaks_on.join(", ") };
     parts.push(format!("leaks: {leaks}"));
     parts.join(" · ")
+}
+
+/// Whole seconds, at most a year: no forecast is worth more.
+fn whole(seconds: f64) -> Duration {
+    Duration::from_secs(seconds.clamp(0.0, 31_557_600.0).round() as u64)
 }
 
 #[cfg(test)]
@@ -109,10 +121,14 @@ mod tests {
         vitals.usage_bytes = Some(52 << 20);
         vitals.live_heap_bytes = Some(48 << 20);
         vitals.growth_bytes_per_second = Some(-1_048_576.0);
+        vitals.trend = Some("flat".into());
+        assert!(line(&vitals, 0.0, 256 << 20).contains(" · -1.00 MiB/s · flat · leaks"));
+        vitals.trend = Some("growing".into());
+        vitals.time_to_limit_seconds = Some(204.7);
         vitals.leaks_on = vec!["cache".into(), "history:fixed".into()];
         assert_eq!(
             line(&vitals, 49.6, 256 << 20),
-            "52.0 of 256 MiB · RSS 64.0 · live heap 48.0 · 50 req/s · -1.00 MiB/s · leaks: cache, history:fixed"
+            "52.0 of 256 MiB · RSS 64.0 · live heap 48.0 · 50 req/s · -1.00 MiB/s · growing, limit in 3m 25s · leaks: cache, history:fixed"
         );
     }
 }

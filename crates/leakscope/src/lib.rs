@@ -6,10 +6,14 @@
 //! - [`heap`]: **who allocated what is still held?** Snapshots and diffs by line, from jemalloc's sampling profiler.
 //! - [`trend`]: **when does it run out?** Slope, bytes per request and time to the limit, from samples.
 //!
+//! And one for a single request: [`request`] says how much of what it allocated is still there when it is over.
+//!
 //! It asks the operating system and the allocator, never the program under study.
 
 pub mod heap;
 pub mod memory;
+#[cfg(feature = "tower")]
+pub mod request;
 pub mod trend;
 
 mod macros;
