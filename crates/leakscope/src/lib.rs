@@ -6,10 +6,13 @@
 //! - [`heap`]: **who allocated what is still held?** Snapshots and diffs by line, from jemalloc's sampling profiler.
 //! - [`trend`]: **when does it run out?** Slope, bytes per request and time to the limit, from samples.
 //!
+//! And after the end, [`recorder`]: **what was left?** A journal on disk that survives the process, and a post-mortem.
+//!
 //! It asks the operating system and the allocator, never the program under study.
 
 pub mod heap;
 pub mod memory;
+pub mod recorder;
 pub mod trend;
 
 mod macros;
