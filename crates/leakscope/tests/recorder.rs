@@ -1,7 +1,5 @@
 //! The recorder against processes that really die: by SIGKILL at random moments, by their own faults, at their limit.
 
-mod support;
-
 use std::{
     env, fs,
     hint::black_box,
@@ -22,8 +20,7 @@ use leakscope::{
     memory::{Limit, LimitSource, Sampler, SamplerConfig},
     recorder::{Cause, Certainty, Config, History, Recorder, Witness},
 };
-use serde_json::{Map, Value, json};
-use support::role;
+use serde_json::{Map, Value};
 
 leakscope::jemalloc!();
 
@@ -71,7 +68,6 @@ fn start(patient: &str, folder: &Path) -> Child {
 }
 
 fn folder_of_patient() -> (Arc<Recorder>, Arc<AtomicU64>) {
-    assert_eq!(role(), None);
     let (recorder, requests, _) = record(Path::new(&env::var_os(FOLDER).expect("started by a test")));
     (recorder, requests)
 }
@@ -340,31 +336,53 @@ fn a_folder_that_can_t_be_made_costs_the_record_only() {
     goes_on_without(&file.path().join("below-a-file"), "Not a directory");
 }
 
+/// A small file system in memory, gone when dropped.
+#[cfg(target_os = "linux")]
+struct Disk(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl Disk {
+    /// `None`: only root can mount.
+    fn mount(flags: libc::c_ulong) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let (kind, size) = (c"tmpfs".as_ptr(), c"size=300k".as_ptr());
+        // SAFETY: all are C strings that live until the call returns.
+        let mounted = unsafe { libc::mount(kind, c_path(folder.path()).as_ptr(), kind, flags, size.cast()) };
+        if mounted != 0 {
+            println!("SKIPPED: a disk of its own needs a mount, which needs root");
+        }
+        (mounted == 0).then_some(Self(folder))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // SAFETY: a C string that lives until the call returns.
+        unsafe { libc::umount2(c_path(self.0.path()).as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn c_path(path: &Path) -> std::ffi::CString {
+    std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap()
+}
+
 #[test]
 #[cfg(target_os = "linux")]
-fn a_disk_that_is_full_or_read_only_costs_the_record_only() {
-    use std::{ffi::CString, os::unix::ffi::OsStrExt};
-    let folder = tempfile::tempdir().unwrap();
-    let target = CString::new(folder.path().as_os_str().as_bytes()).unwrap();
-    let mount = |flags, options: &std::ffi::CStr| {
-        // SAFETY: all are C strings that live until the call returns.
-        let mounted = unsafe {
-            libc::mount(c"tmpfs".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), flags, options.as_ptr().cast())
-        };
-        mounted == 0
-    };
-    if !mount(0, c"size=300k") {
-        println!("SKIPPED: a full disk needs a mount, which needs root");
-        return;
-    }
-    // The ring fits; the journal does not, with all that is written into it.
-    goes_on_without(folder.path(), "");
-    let read = History::read(folder.path());
-    assert!(mount(libc::MS_REMOUNT | libc::MS_RDONLY, c""));
-    goes_on_without(folder.path(), "Read-only");
-    // SAFETY: a C string that lives until the call returns.
-    unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
-    // The start was written before the disk was full; that it stopped could not be.
-    assert_eq!(read.post_mortems.len(), 1, "{read:?}");
-    assert_eq!(read.post_mortems[0].settings, json!({"answer": 42}).as_object().unwrap().clone());
+fn a_disk_that_is_full_costs_the_record_only() {
+    let Some(disk) = Disk::mount(0) else { return };
+    // The samples fit, and so does the start; what is written then does not.
+    goes_on_without(disk.0.path(), "No space left");
+    let judged = History::settle(disk.0.path());
+    assert_eq!(judged.post_mortems.len(), 1, "{judged:?}");
+    assert_eq!(judged.post_mortems[0].settings, map("answer", 42));
+    assert!(judged.problems[0].contains("No space left"), "{judged:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_disk_that_is_read_only_costs_the_record_only() {
+    let Some(disk) = Disk::mount(libc::MS_RDONLY) else { return };
+    goes_on_without(disk.0.path(), "Read-only");
 }

@@ -62,7 +62,8 @@ impl History {
         let (runs, problems) = entry::runs(folder);
         history.problems.extend(problems);
         let judged_until = history.post_mortems.first().map_or(0, |last| last.run);
-        let new: Vec<_> = runs.iter().filter(|run| run.id > judged_until && !is_alive(run)).collect();
+        let has_ended = |run: &Run| run.stopped_unix_ms.is_some() || !is_alive(run);
+        let new: Vec<_> = runs.iter().filter(|run| run.id > judged_until && has_ended(run)).collect();
         if new.is_empty() {
             return history;
         }

@@ -230,7 +230,7 @@ impl Journal {
             partly => {
                 // Half a record, on a full disk, would hide what comes after it.
                 self.file.set_len(self.length)?;
-                partly.and(Err(io::ErrorKind::StorageFull.into()))
+                partly.and(Err(io::Error::from_raw_os_error(libc::ENOSPC)))
             }
         }
     }
