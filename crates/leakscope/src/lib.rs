@@ -8,10 +8,13 @@
 //!
 //! And one for a single request: [`request`] says how much of what it allocated is still there when it is over.
 //!
+//! And after the end, [`recorder`]: **what was left?** A journal on disk that survives the process, and a post-mortem.
+//!
 //! It asks the operating system and the allocator, never the program under study.
 
 pub mod heap;
 pub mod memory;
+pub mod recorder;
 #[cfg(feature = "tower")]
 pub mod request;
 pub mod trend;

@@ -34,6 +34,7 @@ mod parse;
 mod pprof;
 mod profiler;
 mod protobuf;
+mod saved;
 mod snapshot;
 mod symbolize;
 mod tally;
@@ -41,6 +42,7 @@ mod unwind;
 
 pub use diff::{Growth, diff};
 pub use profiler::Profiler;
+pub use saved::{build_id, read_profile};
 pub use snapshot::{Site, Snapshot};
 
 /// What the profiler can do here, decided at the start.

@@ -17,6 +17,7 @@ mod source;
 
 pub use purge::purge;
 pub use sampler::{Sample, Sampler, SamplerConfig};
+pub(crate) use source::Source;
 
 /// Memory of this process, of its cgroup and of its allocator at one moment, with the parts that sum to RSS.
 #[derive(Debug, Clone, Serialize)]

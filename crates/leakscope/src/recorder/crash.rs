@@ -1,0 +1,109 @@
+//! Writes down a crash: a signal handler that appends a record, made beforehand, to the journal's open file, and lets the
+//! signal do what it would have done.
+//!
+//! All that the handler does is async-signal-safe: it loads atomics, calls write(2), sigaction(2) and raise(3).
+
+use std::{
+    io, mem,
+    os::fd::{OwnedFd, RawFd},
+    ptr,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+/// The signals that end a process for what it did itself.
+pub(super) const SIGNALS: [libc::c_int; 3] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS];
+
+/// What the handler needs. Never freed: a handler may run at any time.
+struct Installed {
+    /// The journal: [`retire`] keeps it open, so that the number can't come to mean another file.
+    journal: RawFd,
+    /// For each signal the record to write and the action that was there before.
+    signals: [(Vec<u8>, libc::sigaction); 3],
+}
+
+static INSTALLED: OnceLock<Installed> = OnceLock::new();
+/// Whether the journal is still that of a running recorder.
+static RECORDING: AtomicBool = AtomicBool::new(false);
+static RETIRED: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Installs the handler, once in a process. `records` are written whole, for the signals in the order of [`SIGNALS`].
+///
+/// # Errors
+/// There is one already, or the system refuses.
+pub(super) fn install(journal: RawFd, records: [Vec<u8>; 3]) -> io::Result<()> {
+    let mut signals = records.map(|record| (record, default_action()));
+    for ((_, previous), signal) in signals.iter_mut().zip(SIGNALS) {
+        // SAFETY: sigaction(2) with a null new action only reads the old one into a valid struct.
+        if unsafe { libc::sigaction(signal, ptr::null(), previous) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // All is in place before the first signal can come.
+    INSTALLED
+        .set(Installed { journal, signals })
+        .map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
+    RECORDING.store(true, SeqCst);
+    let mut action = default_action();
+    action.sa_sigaction = handle as *const () as libc::sighandler_t;
+    // On the thread's alternate stack: the ordinary one may be what overflowed.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    for signal in SIGNALS {
+        // SAFETY: the handler has the signature that SA_SIGINFO asks for and is async-signal-safe.
+        if unsafe { libc::sigaction(signal, &action, ptr::null_mut()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// From now on a crash is nobody's to write down. Takes the journal that was installed: a handler may be about to write.
+pub(super) fn retire(journal: OwnedFd) {
+    RECORDING.store(false, SeqCst);
+    let _ = RETIRED.set(journal); // installed once, so retired once
+}
+
+fn default_action() -> libc::sigaction {
+    // SAFETY: all-zero bytes are a valid sigaction: SIG_DFL, no flags, an empty mask on the systems there are.
+    unsafe { mem::zeroed() }
+}
+
+extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let place = SIGNALS.iter().position(|known| *known == signal);
+    let Some((installed, (record, previous))) =
+        INSTALLED.get().zip(place).map(|(installed, place)| (installed, &installed.signals[place]))
+    else {
+        return;
+    };
+    if RECORDING.load(SeqCst) {
+        // SAFETY: write(2) is async-signal-safe; the buffer is valid and is not changed any more.
+        unsafe { libc::write(installed.journal, record.as_ptr().cast(), record.len()) };
+    }
+    let chained = previous.sa_sigaction != libc::SIG_DFL && previous.sa_sigaction != libc::SIG_IGN;
+    if chained {
+        // std's handler tells a stack overflow by it, then aborts; for any other fault it restores the default action.
+        // SAFETY: the kernel's arguments go on as they came to a handler that was installed for them.
+        unsafe {
+            if previous.sa_flags & libc::SA_SIGINFO != 0 {
+                let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+                    mem::transmute(previous.sa_sigaction);
+                handler(signal, info, context);
+            } else {
+                let handler: extern "C" fn(libc::c_int) = mem::transmute(previous.sa_sigaction);
+                handler(signal);
+            }
+        }
+        // SAFETY: the kernel's siginfo is valid, or null where it gave none.
+        let is_fault = unsafe { info.as_ref() }.is_some_and(|info| info.si_code > 0);
+        if is_fault {
+            return; // the instruction is tried again: repaired by that handler, or now with the default action
+        }
+    }
+    // SAFETY: sigaction(2) and raise(3) are async-signal-safe. The signal is blocked here, and is delivered on return.
+    unsafe {
+        libc::sigaction(signal, &default_action(), ptr::null_mut());
+        libc::raise(signal);
+    }
+}

@@ -1,0 +1,141 @@
+//! The post-mortems in a folder: those that are kept, and those of runs that nobody has judged yet.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    entry::{self, Run},
+    post_mortem::{self, Cause, Growing, LastProfile, PostMortem},
+    replace, ring, unix_ms_now, witness,
+};
+use crate::heap::{self, By};
+
+const NAME: &str = "post-mortems.json";
+/// Post-mortems kept.
+const KEPT: usize = 10;
+/// Lines named of a heap profile.
+const LINES: usize = 10;
+
+/// How the runs before ended.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct History {
+    /// The last ends of runs, newest first; a number of them is kept.
+    pub post_mortems: Vec<PostMortem>,
+    /// How many runs have ended by each cause, since the folder was made.
+    pub ends: BTreeMap<Cause, u64>,
+    /// What could not be read or written, for the user.
+    #[serde(skip)]
+    pub problems: Vec<String>,
+}
+
+impl History {
+    /// Reads the post-mortems in a recorder's folder and changes nothing there. The end of a run that was not judged yet is
+    /// judged, unless its process still lives. Blocks: a heap profile is symbolized for that.
+    pub fn read(folder: &Path) -> Self {
+        Self::judged(folder, is_alive)
+    }
+
+    /// The same where the caller knows that no process records into the folder, such as a supervisor whose child has ended:
+    /// what is judged is written down too, for good.
+    pub fn settle(folder: &Path) -> Self {
+        let mut history = Self::judged(folder, |_| false);
+        if let Err(error) = history.write(folder) {
+            history.problems.push(format!("{} can't be written: {error}", folder.join(NAME).display()));
+        }
+        history
+    }
+
+    /// How many runs ended by that cause.
+    pub fn ends(&self, cause: Cause) -> u64 {
+        self.ends.get(&cause).copied().unwrap_or(0)
+    }
+
+    fn judged(folder: &Path, is_alive: impl Fn(&Run) -> bool) -> Self {
+        let mut history = match read(folder) {
+            Ok(history) => history,
+            Err(error) => {
+                let problem = format!("{} can't be read: {error}", folder.join(NAME).display());
+                Self { problems: vec![problem], ..Self::default() }
+            }
+        };
+        let (runs, problems) = entry::runs(folder);
+        history.problems.extend(problems);
+        let judged_until = history.post_mortems.first().map_or(0, |last| last.run);
+        let has_ended = |run: &Run| run.stopped_unix_ms.is_some() || !is_alive(run);
+        let new: Vec<_> = runs.iter().filter(|run| run.id > judged_until && has_ended(run)).collect();
+        if new.is_empty() {
+            return history;
+        }
+        let (samples, witness) = (ring::read(folder), witness::read(folder));
+        for run in new {
+            let profile = last_profile(folder, run);
+            let post_mortem = post_mortem::judge(run, &samples, witness.as_ref(), profile, unix_ms_now());
+            *history.ends.entry(post_mortem.cause).or_default() += 1;
+            history.post_mortems.insert(0, post_mortem);
+        }
+        history.post_mortems.truncate(KEPT);
+        history
+    }
+
+    fn write(&self, folder: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        let path = folder.join(NAME);
+        if fs::read(&path).is_ok_and(|before| before == text) || self.post_mortems.is_empty() {
+            return Ok(());
+        }
+        replace(&path, &text)
+    }
+}
+
+fn read(folder: &Path) -> io::Result<History> {
+    match fs::read(folder.join(NAME)) {
+        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
+        Err(error) => Err(error),
+    }
+}
+
+fn last_profile(folder: &Path, run: &Run) -> LastProfile {
+    let Some((name, percent)) = run.profiles.last() else {
+        let least = super::thresholds::PERCENT[0];
+        let says = format!("there is none: usage was not seen to pass {least} % of the limit");
+        return LastProfile { says, ..LastProfile::default() };
+    };
+    match heap::read_profile(&folder.join(name)) {
+        Ok(snapshot) => {
+            let share = |bytes: u64| bytes as f64 / snapshot.total_bytes.max(1) as f64;
+            let growing = snapshot.sites(By::Line).into_iter().take(LINES).map(|site| Growing {
+                share: share(site.bytes),
+                location: site.location,
+                function: site.function,
+                bytes: site.bytes,
+            });
+            LastProfile {
+                growing: growing.collect(),
+                says: format!("{name}, written when usage passed {percent} % of the limit"),
+            }
+        }
+        Err(error) => LastProfile { says: error.to_string(), ..LastProfile::default() },
+    }
+}
+
+/// Whether the process of a run is still there: its number, and its start, since numbers come again.
+fn is_alive(run: &Run) -> bool {
+    let Ok(pid) = libc::pid_t::try_from(run.start.pid) else { return false };
+    // SAFETY: kill(2) with signal 0 sends nothing.
+    let exists = unsafe { libc::kill(pid, 0) } == 0
+        || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied;
+    exists && run.start.ticks.is_none_or(|ticks| start_ticks(run.start.pid) == Some(ticks))
+}
+
+/// When the kernel started a process, in its own ticks; `None`: no such process (or one that has ended and was not waited
+/// for), or not Linux.
+pub(super) fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    // proc(5): starttime is field 22, the state is field 3.
+    fields.nth(18).filter(|_| state != "Z" && state != "X")?.parse().ok()
+}

@@ -1,0 +1,294 @@
+//! The formats torn at every byte, and the judgement of runs as a table.
+
+use std::{fs, path::Path};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    entry::{self, Entry, Run, Start, What},
+    journal::{Contents, HEADER_BYTES, Journal, LONGEST_PAYLOAD_BYTES},
+    post_mortem::{self, Cause, Certainty, LastProfile},
+    ring::{self, Ring, SLOTS, Sample},
+    witness::{Dated, Witness},
+};
+
+const NO_MOVE: fn(String) = |message| panic!("{message}");
+
+fn journal(folder: &Path) -> Journal {
+    Journal::open(folder, 1 << 16, &mut { NO_MOVE }).expect("a folder that can be written")
+}
+
+fn payloads(folder: &Path) -> Vec<Vec<u8>> {
+    let contents = Contents::read(folder);
+    assert!(contents.problems.is_empty(), "{:?}", contents.problems);
+    contents.payloads
+}
+
+#[test]
+fn a_journal_torn_at_any_byte_keeps_what_was_whole_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let records: [&[u8]; 4] = [b"first", b"", b"third record", b"{}"];
+    let mut whole = journal(folder.path());
+    let mut ends = vec![HEADER_BYTES];
+    for record in records {
+        whole.append(record).unwrap();
+        ends.push(fs::metadata(folder.path().join("journal")).unwrap().len() as usize);
+    }
+    let bytes = fs::read(folder.path().join("journal")).unwrap();
+    assert_eq!(bytes.len(), *ends.last().unwrap());
+    for cut in 0..=bytes.len() {
+        fs::write(folder.path().join("journal"), &bytes[..cut]).unwrap();
+        let kept = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
+        assert_eq!(payloads(folder.path()), records[..kept], "cut at {cut}");
+        journal(folder.path()).append(b"next").unwrap();
+        let expected = [&records[..kept], &[b"next"]].concat();
+        assert_eq!(payloads(folder.path()), expected, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_costs_its_record_and_those_after_it_but_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = journal(folder.path());
+    whole.append(b"first").unwrap();
+    whole.append(b"second").unwrap();
+    let bytes = fs::read(folder.path().join("journal")).unwrap();
+    for at in HEADER_BYTES..bytes.len() {
+        let mut broken = bytes.clone();
+        broken[at] ^= 0x10;
+        fs::write(folder.path().join("journal"), &broken).unwrap();
+        let kept = usize::from(at >= HEADER_BYTES + 8 + b"first".len());
+        assert_eq!(payloads(folder.path()), [&b"first"[..]][..kept], "flipped at {at}");
+        journal(folder.path());
+    }
+}
+
+#[test]
+fn a_journal_of_another_format_is_moved_aside_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(journal(folder.path()));
+    let path = folder.path().join("journal");
+    let mut newer = fs::read(&path).unwrap();
+    newer[12] = 7;
+    for (content, says, aside) in [
+        (newer, "of a newer format", "journal.format-7"),
+        (b"something else entirely".to_vec(), "no journal", "journal.foreign"),
+    ] {
+        fs::write(&path, &content).unwrap();
+        assert_eq!(Contents::read(folder.path()).problems.len(), 1);
+        let mut said = Vec::new();
+        Journal::open(folder.path(), 1 << 16, &mut |message| said.push(message))
+            .unwrap()
+            .append(b"x")
+            .unwrap();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains(says) && said[0].contains(aside), "{said:?}");
+        assert_eq!(fs::read(folder.path().join(aside)).unwrap(), content, "nothing is lost");
+        assert_eq!(payloads(folder.path()), [b"x"]);
+    }
+}
+
+#[test]
+fn two_segments_bound_the_journal_and_its_descriptor_stays() {
+    const SEGMENT_BYTES: u64 = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(folder.path(), SEGMENT_BYTES, &mut { NO_MOVE }).unwrap();
+    let descriptor = journal.descriptor();
+    for number in 0..500_u32 {
+        let payload = number.to_string().into_bytes();
+        match journal.is_full(payload.len()) {
+            true => journal.turn_over(&[b"begun".to_vec(), payload]).unwrap(),
+            false => journal.append(&payload).unwrap(),
+        }
+        for name in ["journal", "journal.old"] {
+            let bytes = fs::metadata(folder.path().join(name)).map_or(0, |file| file.len());
+            assert!(bytes <= SEGMENT_BYTES, "{bytes} in {name}");
+        }
+    }
+    assert_eq!(journal.descriptor(), descriptor);
+    let mut kept = payloads(folder.path());
+    assert_eq!(kept.iter().filter(|payload| *payload == b"begun").count(), 2);
+    kept.retain(|payload| payload != b"begun");
+    let newest: Vec<_> = (500 - kept.len()..500).map(|number| number.to_string().into_bytes()).collect();
+    assert_eq!(kept, newest, "the newest, without a gap");
+}
+
+fn sample(run: u64, seconds: f64, usage_bytes: u64) -> Sample {
+    let unix_ms = 1_000_000 + (seconds * 1e3) as u64;
+    Sample { run, seconds, usage_bytes, rss_bytes: usage_bytes, unix_ms, ..Sample::default() }
+}
+
+#[test]
+fn the_ring_keeps_the_newest_samples_and_a_torn_slot_is_one_less() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ring = Ring::open(folder.path(), &mut { NO_MOVE }).unwrap();
+    let length = fs::metadata(folder.path().join("samples")).unwrap().len();
+    for number in 0..SLOTS + 10 {
+        ring.push(sample(1, number as f64, number)).unwrap();
+    }
+    drop(ring);
+    let mut ring = Ring::open(folder.path(), &mut { NO_MOVE }).unwrap();
+    ring.push(Sample { unaccounted_bytes: -5, ..sample(2, 0.5, 9) }).unwrap();
+    let path = folder.path().join("samples");
+    assert_eq!(fs::metadata(&path).unwrap().len(), length, "it does not grow");
+    let samples = ring::read(folder.path());
+    let sequences: Vec<_> = samples.iter().map(|sample| sample.sequence).collect();
+    assert_eq!(sequences, (11..SLOTS + 11).collect::<Vec<_>>());
+    let last = *samples.last().unwrap();
+    assert_eq!(last, Sample { unaccounted_bytes: -5, sequence: SLOTS + 10, ..sample(2, 0.5, 9) });
+
+    let bytes = fs::read(&path).unwrap();
+    for at in 0..bytes.len().min(400) {
+        let mut broken = bytes.clone();
+        broken[at] ^= 1;
+        fs::write(&path, broken).unwrap();
+        let lost = if at < HEADER_BYTES { SLOTS as usize } else { 1 };
+        // The last four bytes of a slot of 80 are not used.
+        let unused = at >= HEADER_BYTES && (at - HEADER_BYTES) % 80 >= 76;
+        let kept = SLOTS as usize - if unused { 0 } else { lost };
+        assert_eq!(ring::read(folder.path()).len(), kept, "flipped at {at}");
+    }
+    for cut in [0, 3, 15, 16, 50, 16 + 80, bytes.len() - 1] {
+        fs::write(&path, &bytes[..cut]).unwrap();
+        ring::read(folder.path());
+        Ring::open(folder.path(), &mut { NO_MOVE }).unwrap().push(sample(3, 0.0, 1)).unwrap();
+        assert_eq!(ring::read(folder.path()).last().map(|last| last.run), Some(3), "cut at {cut}");
+    }
+}
+
+const RUN: u64 = 1_000_000;
+
+fn entry(what: What) -> Entry {
+    Entry { run: RUN, unix_ms: Some(RUN), what }
+}
+
+fn start() -> Entry {
+    let settings = Map::from_iter([("work_ms".to_owned(), json!(10))]);
+    let start = Start { pid: 42, limit_bytes: Some(1000), build_id: "b".into(), settings, ticks: None };
+    entry(What::Start(start))
+}
+
+#[test]
+fn entries_make_runs_whatever_segment_they_are_in() {
+    let state = |value: u32| What::State { state: Map::from_iter([("on".to_owned(), json!(value))]) };
+    let other = Entry { run: RUN + 9, ..start() };
+    let entries = [
+        Entry { run: 3, ..entry(What::Stop) }, // its start was in a segment that is gone
+        start(),
+        entry(state(1)),
+        start(), // carried into the next segment
+        entry(state(2)),
+        entry(What::Crash { signal: libc::SIGSEGV }),
+        entry(What::Crash { signal: libc::SIGABRT }),
+        other,
+    ];
+    let runs = entry::sort(entries.into_iter());
+    assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [RUN, RUN + 9]);
+    assert_eq!(runs[0].state, Map::from_iter([("on".to_owned(), json!(2))]));
+    assert_eq!(
+        runs[0].crash_signal,
+        Some(libc::SIGSEGV),
+        "the first is the cause, the second what std made of it"
+    );
+    assert_eq!(runs[0].stopped_unix_ms, None);
+    assert_eq!(runs[1].crash_signal, None);
+}
+
+#[test]
+fn what_is_too_long_loses_its_details_only() {
+    let detail = Map::from_iter([("text".to_owned(), json!("x".repeat(LONGEST_PAYLOAD_BYTES)))]);
+    let payload = entry(What::Program { kind: "long".into(), detail }).payload();
+    assert!(payload.len() < 200);
+    let read: Entry = serde_json::from_slice(&payload).unwrap();
+    assert!(
+        matches!(read.what, What::Program { kind, detail } if kind == "long" && detail.contains_key("left_out"))
+    );
+}
+
+fn witness(signal: Option<i32>, exit_code: Option<i32>, limit_kill: Option<bool>) -> Dated {
+    let witness = Witness {
+        pid: 42,
+        signal,
+        exit_code,
+        limit_kill,
+        usage_bytes: limit_kill.filter(|kill| *kill).map(|_| 1000),
+        evidence: "as seen".into(),
+    };
+    Dated { unix_ms: RUN + 12_500, witness }
+}
+
+#[track_caller]
+fn judged(
+    entries: &[Entry],
+    usage: &[u64],
+    witness: Option<Dated>,
+    expected: (Cause, Certainty),
+) -> post_mortem::PostMortem {
+    let entries = [&[start()], entries].concat();
+    let run: Run = entry::sort(entries.into_iter()).remove(0);
+    let last = usage.len().saturating_sub(1);
+    let usage = usage.iter().enumerate();
+    // Four a second, the last one 12 s after the start; and one of another run.
+    let mut samples: Vec<_> =
+        usage.map(|(at, bytes)| sample(RUN, 12.0 - (last - at) as f64 / 4.0, *bytes)).collect();
+    samples.push(sample(7, 99.0, 999));
+    let post_mortem =
+        post_mortem::judge(&run, &samples, witness.as_ref(), LastProfile::default(), RUN + 60_000);
+    assert_eq!((post_mortem.cause, post_mortem.certainty), expected, "{:?}", post_mortem.evidence);
+    assert!(!post_mortem.evidence.is_empty());
+    post_mortem
+}
+
+#[test]
+fn who_wrote_it_down_is_certain() {
+    use Cause::*;
+    use Certainty::Certain;
+    let killed = libc::SIGKILL;
+    judged(&[entry(What::Stop)], &[100], None, (Stopped, Certain));
+    let crash = judged(&[entry(What::Crash { signal: libc::SIGBUS })], &[999], None, (Crashed, Certain));
+    assert_eq!(crash.signal.as_deref(), Some("SIGBUS"));
+    judged(&[], &[100], Some(witness(Some(killed), None, Some(true))), (LimitKill, Certain));
+    judged(&[], &[990], Some(witness(Some(killed), None, Some(false))), (Killed, Certain));
+    judged(&[], &[990], Some(witness(Some(libc::SIGTERM), None, Some(false))), (Killed, Certain));
+    judged(&[], &[990], Some(witness(Some(libc::SIGILL), None, Some(false))), (Crashed, Certain));
+    judged(&[], &[100], Some(witness(None, Some(101), Some(false))), (Crashed, Certain));
+    judged(&[], &[100], Some(witness(None, Some(0), Some(false))), (Stopped, Certain));
+}
+
+#[test]
+fn what_nobody_saw_is_likely_at_best() {
+    use Cause::*;
+    use Certainty::Likely;
+    let kill_not_counted = || Some(witness(Some(libc::SIGKILL), None, None));
+    judged(&[], &[300], None, (Killed, Likely));
+    judged(&[], &[300], kill_not_counted(), (Killed, Likely));
+    judged(&[], &[970], None, (LimitKill, Likely));
+    judged(&[], &[970], kill_not_counted(), (LimitKill, Likely));
+    judged(&[], &[], None, (Killed, Likely));
+    // 100 bytes in a quarter of a second: in the next half second it passes 1000.
+    judged(&[], &[600, 700, 800], None, (LimitKill, Likely));
+    judged(&[], &[790, 795, 800], None, (Killed, Likely));
+    // Another process of the same number, before this run: as pid 1 of a container is.
+    let before = Dated { unix_ms: RUN - 1, ..witness(Some(libc::SIGKILL), None, Some(true)) };
+    judged(&[], &[300], Some(before), (Killed, Likely));
+}
+
+#[test]
+fn the_figures_are_the_last_ones_and_their_age_is_told() {
+    let entries = [entry(What::State { state: Map::from_iter([("on".to_owned(), json!(["cache"]))]) })];
+    let seen = witness(Some(libc::SIGKILL), None, Some(true));
+    let post_mortem = judged(&entries, &[400, 500], Some(seen), (Cause::LimitKill, Certainty::Certain));
+    let at = &post_mortem.at;
+    assert_eq!((at.rss_bytes, at.usage_bytes), (Some(500), Some(1000)), "the supervisor looked later");
+    assert_eq!((at.limit_bytes, at.limit_share), (Some(1000), Some(1.0)));
+    assert_eq!((at.uptime_seconds, at.sample_age_seconds), (Some(12.5), Some(0.5)));
+    assert_eq!(post_mortem.state["on"], json!(["cache"]));
+    assert_eq!(post_mortem.settings["work_ms"], json!(10));
+    assert_eq!(post_mortem.trend.as_ref().map(|trend| &trend["verdict"]), Some(&Value::from("undecided")));
+
+    let post_mortem = judged(&[], &[400, 500], None, (Cause::Killed, Certainty::Likely));
+    assert_eq!(post_mortem.at.limit_share, Some(0.5));
+    assert_eq!(post_mortem.at.uptime_seconds, Some(12.0), "until the last sample");
+    assert_eq!(post_mortem.at.sample_age_seconds, Some(48.0), "until the next start");
+    assert_eq!(post_mortem.ended_unix_ms, None);
+}
