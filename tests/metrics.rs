@@ -38,6 +38,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("leak_cache_lookups_total", "counter", &["result"]),
     ("http_requests_total", "counter", &["endpoint", "method", "service", "status"]),
     ("http_request_duration_seconds", "histogram", &["endpoint", "method", "service"]),
+    ("previous_run_ends_total", "counter", &["cause"]),
     ("trace_spans_dropped_total", "counter", &[]),
 ];
 
@@ -134,6 +135,10 @@ fn counters_and_leak_gauges_start_at_0() {
     }
     for result in ["hit", "miss"] {
         assert_eq!(scrape.value(&format!("leak_cache_lookups_total{{result=\"{result}\"}}")), Some(0.0));
+    }
+    for cause in ["limit_kill", "killed", "crashed", "stopped"] {
+        let series = format!("previous_run_ends_total{{cause=\"{cause}\"}}");
+        assert_eq!(scrape.value(&series), Some(0.0), "{series}");
     }
     assert_eq!(scrape.value("trace_spans_dropped_total"), Some(0.0));
     let data = ["endpoint=\"/api/data\"", "method=\"GET\"", "status=\"200\""];

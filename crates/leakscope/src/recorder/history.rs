@@ -24,6 +24,9 @@ pub struct History {
     pub post_mortems: Vec<PostMortem>,
     /// How many runs have ended by each cause, since the folder was made.
     pub ends: BTreeMap<Cause, u64>,
+    /// How many of `post_mortems`, the newest ones, were judged just now; the others had been before.
+    #[serde(skip)]
+    pub judged_now: usize,
     /// What could not be read or written, for the user.
     #[serde(skip)]
     pub problems: Vec<String>,
@@ -67,6 +70,7 @@ impl History {
         if new.is_empty() {
             return history;
         }
+        let count = new.len();
         let (samples, witness) = (ring::read(folder), witness::read(folder));
         for run in new {
             let profile = last_profile(folder, run);
@@ -75,6 +79,7 @@ impl History {
             history.post_mortems.insert(0, post_mortem);
         }
         history.post_mortems.truncate(KEPT);
+        history.judged_now = count.min(KEPT);
         history
     }
 
