@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     entry::{self, Run},
+    journal::read_if_there,
     post_mortem::{self, Cause, Growing, LastProfile, PostMortem},
     replace, ring, unix_ms_now, witness,
 };
@@ -42,11 +43,17 @@ impl History {
     /// The same where the caller knows that no process records into the folder, such as a supervisor whose child has ended:
     /// what is judged is written down too, for good.
     pub fn settle(folder: &Path) -> Self {
-        let mut history = Self::judged(folder, |_| false);
-        if let Err(error) = history.write(folder) {
+        let (mut history, written) = Self::judge_and_write(folder);
+        if let Err(error) = written {
             history.problems.push(format!("{} can't be written: {error}", folder.join(NAME).display()));
         }
         history
+    }
+
+    pub(super) fn judge_and_write(folder: &Path) -> (Self, io::Result<()>) {
+        let history = Self::judged(folder, |_| false);
+        let written = history.write(folder);
+        (history, written)
     }
 
     /// How many runs ended by that cause.
@@ -94,10 +101,9 @@ impl History {
 }
 
 fn read(folder: &Path) -> io::Result<History> {
-    match fs::read(folder.join(NAME)) {
-        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
-        Err(error) => Err(error),
+    match read_if_there(&folder.join(NAME))? {
+        Some(text) => serde_json::from_slice(&text).map_err(io::Error::from),
+        None => Ok(History::default()),
     }
 }
 
