@@ -52,8 +52,9 @@ fn round(figures: &mut Figures) {
     let before = service.rss_bytes();
     let peak = AtomicU64::new(before);
     let done = AtomicBool::new(false);
+    let pid = service.pid();
     thread::scope(|scope| {
-        scope.spawn(|| watch(service.pid(), &peak, &done));
+        scope.spawn(|| watch(pid, &peak, &done));
         figures.first_ms.push(time(&service, "/admin/memory/snapshot"));
         done.store(true, Ordering::Relaxed);
     });

@@ -35,15 +35,15 @@ use crate::{
     leaks::Registry,
     post_mortem,
     recording::Recording,
-    telemetry::{self, metrics::Metrics, traces::Traces},
+    telemetry::{self, metrics::Metrics, traces::Traces, trend::TrendWatch},
     workload,
 };
 
 /// Time between two samples of memory.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Samples kept: half an hour, about 115 KB.
-const SAMPLE_CAPACITY: usize = 1_800;
+/// Samples kept, 48 bytes each: half an hour, the longest window that a trend can be asked for, in 96 KiB.
+pub const SAMPLE_CAPACITY: usize = 1_800;
 
 /// Everything that handlers share.
 pub struct App {
@@ -65,6 +65,8 @@ pub struct App {
     pub profiles: Arc<Profiles>,
     /// Memory over time.
     pub sampler: Arc<Sampler>,
+    /// Whether it grows, and when it runs out.
+    pub trend: TrendWatch,
     /// Prometheus metrics.
     pub metrics: Metrics,
     /// OTLP traces; does nothing without an endpoint.
@@ -134,6 +136,7 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
         no_limit,
         profiles: Profiles::new(Arc::clone(&profiler)),
         profiler,
+        trend: TrendWatch::new(&sampler, limit),
         sampler,
         metrics: Metrics::install(&service),
         traces: Traces::from_env(),
@@ -199,7 +202,10 @@ pub async fn serve(
         app.enter(Phase::Draining);
         tracing::info!("draining");
     };
-    server::serve(&listener, routes, draining, stop).await;
+    tokio::select! {
+        () = server::serve(&listener, routes, draining, stop) => {}
+        () = app.trend.watch(&app) => {}
+    }
     app.traces.shutdown().await;
     app.recording.stop();
     tracing::info!("stopped");

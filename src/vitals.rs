@@ -18,6 +18,10 @@ pub struct Vitals {
     pub live_heap_bytes: Option<u64>,
     /// Growth of memory as the service sees it.
     pub growth_bytes_per_second: Option<f64>,
+    /// What the service says of the trend of its memory: `growing`, `flat` or `undecided`.
+    pub trend: Option<String>,
+    /// Time to the limit, where memory grows.
+    pub time_to_limit_seconds: Option<f64>,
     /// Requests answered on /api since the process started.
     pub api_requests: u64,
     /// Leaks that are on, `name` or `name:variant` where the variant is not the leaky one.
@@ -35,8 +39,14 @@ impl Vitals {
                 "process_start_time_seconds" => vitals.started_seconds = Some(value),
                 "process_resident_memory_bytes" => vitals.rss_bytes = Some(value as u64),
                 "memory_usage_bytes" => vitals.usage_bytes = Some(value as u64),
-                "jemalloc_allocated_bytes" => vitals.live_heap_bytes = Some(value as u64),
+                "memory_part_bytes" if label(&labels, "part") == "live_heap" => {
+                    vitals.live_heap_bytes = Some(value as u64);
+                }
                 "memory_growth_rate_bytes_per_second" => vitals.growth_bytes_per_second = Some(value),
+                "memory_trend_verdict" if value == 1.0 => {
+                    vitals.trend = Some(label(&labels, "verdict").to_owned());
+                }
+                "memory_time_to_limit_seconds" => vitals.time_to_limit_seconds = Some(value),
                 "http_requests_total" if label(&labels, "endpoint").starts_with("/api") => {
                     vitals.api_requests += value as u64;
                 }
@@ -115,9 +125,13 @@ mod tests {
             r#"# HELP process_resident_memory_bytes Resident memory size in bytes.
 process_resident_memory_bytes 17825792
 process_start_time_seconds 1795257624.12
-jemalloc_allocated_bytes 4194304
+memory_part_bytes{part="live_heap"} 4194304
+memory_part_bytes{part="file"} 9000000
 memory_usage_bytes 1.8e7
 memory_growth_rate_bytes_per_second -12.5
+memory_trend_verdict{verdict="growing"} 1
+memory_trend_verdict{verdict="flat"} 0
+memory_time_to_limit_seconds 205.5
 http_requests_total{service="leaky-service",method="GET",endpoint="/api/data",status="200"} 40
 http_requests_total{service="leaky-service",method="GET",endpoint="/api/echo",status="200"} 2
 http_requests_total{service="leaky-service",method="GET",endpoint="/metrics",status="200"} 900
@@ -134,6 +148,8 @@ leak_held_bytes{leak="history"} 0
             usage_bytes: Some(18_000_000),
             live_heap_bytes: Some(4 << 20),
             growth_bytes_per_second: Some(-12.5),
+            trend: Some("growing".into()),
+            time_to_limit_seconds: Some(205.5),
             api_requests: 42,
             leaks_on: vec!["cache".into(), "history:fixed".into()],
             held_bytes: [("cache".into(), 983_040), ("history".into(), 0)].into(),

@@ -222,6 +222,40 @@ async fn it_is_not_ready_before_it_listens() {
 }
 
 #[tokio::test]
+async fn the_trend_of_a_service_that_just_started_is_undecided_and_says_what_decides_it() {
+    let service = Service::new();
+    for path in ["/admin/memory/trend", "/admin/memory/trend?window=10", "/admin/memory/trend?window=1800"] {
+        let trend = service.ok(path).await;
+        let mut fields = vec![
+            "verdict",
+            "decides_in",
+            "window_seconds",
+            "samples",
+            "stretch_seconds",
+            "noise_bytes",
+            "bytes_per_second",
+            "bytes_per_request",
+            "time_to_limit_seconds",
+            "requests_to_limit",
+        ];
+        for series in ["live_heap", "rss", "unaccounted"] {
+            assert_fields(&trend["series"][series], &fields);
+        }
+        fields.extend(["basis", "series"]);
+        assert_fields(&trend, &fields);
+        assert_eq!(trend["verdict"], "undecided", "{path}: {trend}");
+        assert!(trend["decides_in"]["text"].as_str().expect("text").contains("more seconds"), "{trend}");
+        assert_eq!(trend["bytes_per_second"], Value::Null, "nothing to say yet");
+    }
+    let metrics = service.get("/metrics").await.text;
+    for (verdict, holds) in [("growing", 0), ("flat", 0), ("undecided", 1)] {
+        let row = format!("memory_trend_verdict{{verdict=\"{verdict}\"}} {holds}\n");
+        assert!(metrics.contains(&row), "no {row} in {metrics}");
+    }
+    assert!(!metrics.contains("\nmemory_time_to_limit_seconds"), "it does not grow: {metrics}");
+}
+
+#[tokio::test]
 async fn metrics_are_prometheus_text() {
     let answer = Service::new().get("/metrics").await;
     assert_eq!(answer.status, 200);
@@ -263,6 +297,7 @@ async fn every_documented_route_answers_and_those_of_the_contract_are_documented
         "GET /admin/memory/diff",
         "GET /admin/post-mortem",
         "POST /admin/memory/baseline",
+        "GET /admin/memory/trend",
     ] {
         let documented = routes.iter().any(|(method, path)| format!("{method} {path}") == route);
         assert!(documented, "{route} is not in the document");

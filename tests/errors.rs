@@ -117,6 +117,17 @@ async fn queries_that_do_not_fit_say_what_would() {
     ] {
         assert_error(&service.get(path).await, 400, "bad_url", message, "by=line");
     }
+    for (query, message) in [
+        ("window=9", "9 seconds"),
+        ("window=1801", "1801 seconds"),
+        ("window=-1", "window"),
+        ("window=5m", "window"),
+        ("window=NaN", "window"),
+        ("span=300", "span"),
+    ] {
+        let answer = service.get(&format!("/admin/memory/trend?{query}")).await;
+        assert_error(&answer, 400, "bad_url", message, "from 10 to 1800");
+    }
 }
 
 #[tokio::test]

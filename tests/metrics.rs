@@ -25,6 +25,8 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("memory_usage_bytes", "gauge", &[]),
     ("memory_part_bytes", "gauge", &["part"]),
     ("memory_growth_rate_bytes_per_second", "gauge", &[]),
+    ("memory_trend_verdict", "gauge", &["verdict"]),
+    ("memory_time_to_limit_seconds", "gauge", &[]),
     ("jemalloc_allocated_bytes", "gauge", &[]),
     ("jemalloc_active_bytes", "gauge", &[]),
     ("jemalloc_resident_bytes", "gauge", &[]),
@@ -38,12 +40,15 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("leak_cache_lookups_total", "counter", &["result"]),
     ("http_requests_total", "counter", &["endpoint", "method", "service", "status"]),
     ("http_request_duration_seconds", "histogram", &["endpoint", "method", "service"]),
+    ("http_request_allocated_bytes_total", "counter", &["endpoint"]),
+    ("http_request_freed_bytes_total", "counter", &["endpoint"]),
     ("previous_run_ends_total", "counter", &["cause"]),
     ("trace_spans_dropped_total", "counter", &[]),
 ];
 
-/// Absent where the process has no limit, or no jemalloc, or the machine does not say.
-const OPTIONAL: [&str; 2] = ["memory_limit_bytes", "process_virtual_memory_max_bytes"];
+/// Absent where the process has no limit, or memory does not grow, or the machine does not say.
+const OPTIONAL: [&str; 3] =
+    ["memory_limit_bytes", "memory_time_to_limit_seconds", "process_virtual_memory_max_bytes"];
 
 /// One scrape: families by name, samples by name with labels.
 struct Scrape {
@@ -141,6 +146,10 @@ fn counters_and_leak_gauges_start_at_0() {
         assert_eq!(scrape.value(&series), Some(0.0), "{series}");
     }
     assert_eq!(scrape.value("trace_spans_dropped_total"), Some(0.0));
+    for metric in ["http_request_allocated_bytes_total", "http_request_freed_bytes_total"] {
+        let series = format!("{metric}{{endpoint=\"/api/data\"}}");
+        assert_eq!(scrape.value(&series), Some(0.0), "{series}");
+    }
     let data = ["endpoint=\"/api/data\"", "method=\"GET\"", "status=\"200\""];
     assert!(scrape.text.lines().any(|line| data.iter().all(|label| line.contains(label))), "{}", scrape.text);
     assert_eq!(scrape.sum("http_requests_total", &data), 0.0);
@@ -159,6 +168,35 @@ fn a_leak_that_is_on_shows_with_what_it_holds() {
     assert_eq!(scrape.value("leak_requests_total{leak=\"cache\"}"), Some(50.0));
     assert_eq!(scrape.value("leak_cache_lookups_total{result=\"miss\"}"), Some(50.0));
     assert_eq!(scrape.value("leak_cache_lookups_total{result=\"hit\"}"), Some(0.0));
+}
+
+/// Bytes that requests of that route have kept.
+fn retained(scrape: &Scrape, endpoint: &str) -> f64 {
+    let bytes = |what| {
+        let series = format!("http_request_{what}_bytes_total{{endpoint=\"{endpoint}\"}}");
+        scrape.value(&series).unwrap_or_else(|| panic!("no {series}"))
+    };
+    bytes("allocated") - bytes("freed")
+}
+
+#[test]
+fn what_a_request_keeps_is_the_difference_of_two_counters() {
+    let service = Service::start(&[]);
+    service.post("/admin/leaks/cache", r#"{"enabled":true}"#);
+    // Both buffers of 12 KiB are a size class of their own. A key takes 64 bytes, and a table that has just doubled at
+    // most four rows of 49.
+    for (endpoint, least, most) in
+        [("/api/data", 24.0 * 1024.0, 24.0 * 1024.0 + 64.0 + 4.0 * 49.0), ("/api/echo", 0.0, 0.0)]
+    {
+        service.drive(endpoint, 100, 4);
+        let before = retained(&Scrape::of(&service), endpoint);
+        let requests = 1_000;
+        service.drive(endpoint, requests, 4);
+        let kept = (retained(&Scrape::of(&service), endpoint) - before) / requests as f64;
+        // The last answers may be over a moment after their clients have read them.
+        let off = 512.0;
+        assert!((least - off..=most + off).contains(&kept), "{endpoint} keeps {kept} bytes per request");
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod memory;
 pub mod object;
 mod post_mortem;
 pub mod profiles;
+mod trend;
 
 /// Routes that answer to everybody: health, metrics and documentation.
 pub fn open_routes() -> OpenApiRouter<Arc<App>> {
@@ -34,7 +35,7 @@ pub fn open_routes() -> OpenApiRouter<Arc<App>> {
 
 /// Routes under `/admin`; mount them behind [`guard`].
 pub fn guarded_routes() -> OpenApiRouter<Arc<App>> {
-    leaks::routes().merge(memory::routes()).merge(post_mortem::routes())
+    leaks::routes().merge(memory::routes()).merge(trend::routes()).merge(post_mortem::routes())
 }
 
 /// Puts the host and origin guard in front of routes.

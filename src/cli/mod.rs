@@ -58,6 +58,8 @@ Environment:
           Where spans go, over gRPC, such as http://127.0.0.1:4317 [default: none, no spans]
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
           The same for traces only; it wins
+  OTEL_TRACES_EXPORTER
+          `none`: no spans, whatever else is set [default: otlp]
   OTEL_SERVICE_NAME
           Name of the service in spans and metrics [default: leaky-service]
   OTEL_RESOURCE_ATTRIBUTES
@@ -75,7 +77,9 @@ Environment:
   OTEL_BSP_MAX_QUEUE_SIZE
           Spans that may wait; more are dropped and counted [default: 2048]
   OTEL_BSP_MAX_EXPORT_BATCH_SIZE
-          Spans in one export [default: 512]";
+          Spans in one export [default: 512]
+  OTEL_BSP_EXPORT_TIMEOUT
+          Longest time of one export with its retries, in milliseconds [default: 30000]";
 
 /// Parses the arguments and runs what they ask for.
 pub fn run() -> ExitCode {

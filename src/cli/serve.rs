@@ -31,7 +31,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = arguments.settings.judge().map_err(Failure::usage)?;
     let supervised = Supervised::from_env();
-    // The lab has taken the data folder for its child already. That it can't be written, the flight recorder says.
+    // Held until the end. The lab has taken the data folder for its child already. That it can't be written, the flight
+    // recorder says.
     let _instance = match supervised {
         Some(_) => {
             supervisor::die_with_parent();

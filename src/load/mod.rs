@@ -26,6 +26,9 @@ use tally::{Failed, Outcome, Tally};
 
 /// Longest time for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Pause after a request without an answer where the rate is `max`: a service that is down is not to be hammered, and a
+/// number of requests is not to be used up on it.
+const AFTER_SILENCE: Duration = Duration::from_millis(20);
 /// A request that leaves this much later than it was due is counted as late.
 const LATE: Duration = Duration::from_millis(10);
 
@@ -112,7 +115,11 @@ impl Run {
             self.sent.fetch_add(1, Ordering::Relaxed);
             let outcome = self.send().await;
             let now = Instant::now();
+            let silent = outcome.is_err_and(Failed::is_silence);
             self.tally.lock().expect("no worker panics").add(outcome, now - from, now - self.start, late);
+            if silent && self.period.is_zero() {
+                tokio::time::sleep(AFTER_SILENCE).await;
+            }
         }
     }
 

@@ -45,7 +45,7 @@ impl Failed {
     }
 
     /// Whether there was no answer at all.
-    fn is_silence(self) -> bool {
+    pub fn is_silence(self) -> bool {
         !matches!(self, Self::Status(_))
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use humantime::format_duration;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::history::History;
@@ -72,23 +73,41 @@ impl Drop for Console {
     }
 }
 
+/// What counts against the limit. It can be less than RSS: the pages of the program's own file are in RSS, but they were
+/// charged to whoever read them first.
 fn used(vitals: &Vitals) -> u64 {
-    vitals.rss_bytes.or(vitals.usage_bytes).unwrap_or(0)
+    vitals.usage_bytes.or(vitals.rss_bytes).unwrap_or(0)
 }
 
+/// Short enough for the width of most terminals; a narrow one loses its end.
 fn line(vitals: &Vitals, requests_per_second: f64, limit_bytes: u64) -> String {
-    let mut parts = vec![format!("RSS {} of {}", BinaryBytes(used(vitals)), BinaryBytes(limit_bytes))];
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let mut parts = vec![format!("{:.1} of {:.0} MiB", mib(used(vitals)), mib(limit_bytes))];
+    if let Some(rss) = vitals.rss_bytes {
+        parts.push(format!("RSS {:.1}", mib(rss)));
+    }
     if let Some(live) = vitals.live_heap_bytes {
-        parts.push(format!("live heap {}", BinaryBytes(live)));
+        parts.push(format!("live heap {:.1}", mib(live)));
     }
     parts.push(format!("{} req/s", HumanCount(requests_per_second.round() as u64)));
     if let Some(growth) = vitals.growth_bytes_per_second {
         let sign = if growth < 0.0 { '-' } else { '+' };
         parts.push(format!("{sign}{}/s", BinaryBytes(growth.abs() as u64)));
     }
+    if let Some(trend) = &vitals.trend {
+        parts.push(match vitals.time_to_limit_seconds {
+            Some(seconds) => format!("{trend}, limit in {}", format_duration(whole(seconds))),
+            None => trend.clone(),
+        });
+    }
     let leaks = if vitals.leaks_on.is_empty() { "none".to_owned() } else { vitals.leaks_on.join(", ") };
     parts.push(format!("leaks: {leaks}"));
     parts.join(" · ")
+}
+
+/// Whole seconds, at most a year: no forecast is worth more.
+fn whole(seconds: f64) -> Duration {
+    Duration::from_secs(seconds.clamp(0.0, 31_557_600.0).round() as u64)
 }
 
 #[cfg(test)]
@@ -98,13 +117,18 @@ mod tests {
     #[test]
     fn the_live_line_says_everything_that_is_known_and_nothing_else() {
         let mut vitals = Vitals { rss_bytes: Some(64 << 20), ..Vitals::default() };
-        assert_eq!(line(&vitals, 0.0, 256 << 20), "RSS 64.00 MiB of 256.00 MiB · 0 req/s · leaks: none");
+        assert_eq!(line(&vitals, 0.0, 256 << 20), "64.0 of 256 MiB · RSS 64.0 · 0 req/s · leaks: none");
+        vitals.usage_bytes = Some(52 << 20);
         vitals.live_heap_bytes = Some(48 << 20);
         vitals.growth_bytes_per_second = Some(-1_048_576.0);
+        vitals.trend = Some("flat".into());
+        assert!(line(&vitals, 0.0, 256 << 20).contains(" · -1.00 MiB/s · flat · leaks"));
+        vitals.trend = Some("growing".into());
+        vitals.time_to_limit_seconds = Some(204.7);
         vitals.leaks_on = vec!["cache".into(), "history:fixed".into()];
         assert_eq!(
             line(&vitals, 49.6, 256 << 20),
-            "RSS 64.00 MiB of 256.00 MiB · live heap 48.00 MiB · 50 req/s · -1.00 MiB/s · leaks: cache, history:fixed"
+            "52.0 of 256 MiB · RSS 64.0 · live heap 48.0 · 50 req/s · -1.00 MiB/s · growing, limit in 3m 25s · leaks: cache, history:fixed"
         );
     }
 }

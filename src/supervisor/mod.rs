@@ -36,6 +36,9 @@ pub use lifeline::{Supervised, die_with_parent};
 use poll::{Heard, Poll};
 use service::Service;
 
+/// Signals that come within this time are one request to stop.
+const ONE_REQUEST: Duration = Duration::from_millis(300);
+
 /// What to run, and how.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -225,7 +228,7 @@ impl<'a> Lab<'a> {
                 },
                 () = stop.next() => {
                     self.console.say("stopping the service");
-                    let by_itself = service.stop(stop.next()).await?;
+                    let by_itself = service.stop(stop.again()).await?;
                     self.console.say(if by_itself { "stopped" } else { "it did not stop by itself: killed" });
                     return Ok(Outcome::Stopped);
                 }
@@ -278,5 +281,39 @@ impl StopSignals {
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
+    }
+
+    /// The user's second request, which means "at once". What comes with the first one is still the first: `timeout` and
+    /// process managers signal a process and then its group.
+    async fn again(&mut self) {
+        let first = Instant::now();
+        loop {
+            self.next().await;
+            if first.elapsed() >= ONE_REQUEST {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_can_t_start_ends_the_lab_instead_of_looping() {
+        let run = |program: &str| {
+            let plan = Plan {
+                program: program.into(),
+                arguments: Vec::new(),
+                address: ([127, 0, 0, 1], 9).into(),
+                limit_bytes: 64 << 20,
+                enforce: Enforce::Watcher,
+                welcome: String::new(),
+            };
+            super::run(&plan, Console::new(plan.limit_bytes), &|_| None)
+        };
+        assert!(matches!(run("/bin/false"), Err(Failure::Service(1))));
+        assert!(matches!(run("/nowhere/leaklab"), Err(Failure::Start(_))));
     }
 }

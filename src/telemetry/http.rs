@@ -16,9 +16,10 @@ use std::{
 use axum::{
     Router,
     extract::{MatchedPath, Request},
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{Extensions, HeaderName, HeaderValue, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
+use leakscope::request::{self, Measured, RequestAccounting, Sink};
 use opentelemetry_sdk::trace::SdkTracer;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -38,12 +39,49 @@ const UNTRACED: [&str; 4] = ["/metrics", "/health", "/livez", "/readyz"];
 /// Wraps the routes. Handlers below find a [`RequestContext`] in the request's extensions, and clients its ids in the
 /// answer's headers `x-request-id` and `x-trace-id`.
 pub fn layer(routes: Router, app: &Arc<App>) -> Router {
+    let measured = match request::available() {
+        Ok(()) => true,
+        Err(reason) => {
+            tracing::warn!(%reason, "what each request keeps is not measured");
+            false
+        }
+    };
     let instruments = Instruments {
         requests: app.metrics.requests(),
         tracer: app.traces.tracer(),
         api_requests: Arc::clone(&app.requests),
+        measured,
     };
-    routes.layer(Instrument(Arc::new(instruments)))
+    let instruments = Arc::new(instruments);
+    routes.layer((Instrument(Arc::clone(&instruments)), RequestAccounting::new(account(instruments))))
+}
+
+/// Closes a request's account: its memory is counted, and its span, open until the answer was sent, says it.
+fn account(instruments: Arc<Instruments>) -> impl Fn(&Parts) -> Over + Clone {
+    move |request| Over {
+        endpoint: instruments.requests.endpoint(route(&request.extensions)),
+        context: request.extensions.get().cloned(),
+    }
+}
+
+/// Hears when a request is over.
+struct Over {
+    endpoint: Arc<Endpoint>,
+    context: Option<RequestContext>,
+}
+
+impl Sink for Over {
+    fn finish(self, measured: Measured) {
+        self.endpoint.measured(measured);
+        if let Some(context) = self.context {
+            context.measured(measured);
+            context.end();
+        }
+    }
+}
+
+fn route(extensions: &Extensions) -> Option<&str> {
+    extensions.get::<MatchedPath>().map(MatchedPath::as_str)
 }
 
 /// What every request is recorded with.
@@ -51,6 +89,8 @@ struct Instruments {
     requests: Arc<Requests>,
     tracer: Option<SdkTracer>,
     api_requests: Arc<AtomicU64>,
+    /// Whether a request's account ends its span; else its answer's head does.
+    measured: bool,
 }
 
 #[derive(Clone)]
@@ -86,7 +126,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
-        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let route = route(request.extensions());
         let method = method_index(request.method());
         let is_api = route.is_some_and(|route| route.starts_with("/api/"));
         let tracer =
@@ -131,7 +171,10 @@ impl Call {
         if self.is_api {
             self.instruments.api_requests.fetch_add(1, Relaxed);
         }
-        self.context.end(status);
+        self.context.answered(status);
+        if !self.instruments.measured {
+            self.context.end();
+        }
     }
 }
 
@@ -197,6 +240,7 @@ mod tests {
                 requests: Arc::new(requests),
                 tracer: None,
                 api_requests: Arc::clone(&api_requests),
+                measured: false,
             };
             Self { routes: routes.layer(Instrument(Arc::new(instruments))), metrics, api_requests }
         }

@@ -7,6 +7,7 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod traces;
+pub mod trend;
 
 /// The service's name in metrics, traces and answers: `OTEL_SERVICE_NAME`, or `leaky-service`.
 pub fn service_name() -> String {

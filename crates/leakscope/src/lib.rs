@@ -6,6 +6,8 @@
 //! - [`heap`]: **who allocated what is still held?** Snapshots and diffs by line, from jemalloc's sampling profiler.
 //! - [`trend`]: **when does it run out?** Slope, bytes per request and time to the limit, from samples.
 //!
+//! And one for a single request: [`request`] says how much of what it allocated is still there when it is over.
+//!
 //! And after the end, [`recorder`]: **what was left?** A journal on disk that survives the process, and a post-mortem.
 //!
 //! It asks the operating system and the allocator, never the program under study.
@@ -13,6 +15,8 @@
 pub mod heap;
 pub mod memory;
 pub mod recorder;
+#[cfg(feature = "tower")]
+pub mod request;
 pub mod trend;
 
 mod macros;

@@ -9,9 +9,13 @@ use std::{
 };
 
 use leakscope::heap::{By, Growth, Profiler, Snapshot, Unwinder, diff};
-use support::{lg_sample, run_alone};
+use support::alone;
 
 leakscope::jemalloc!();
+
+/// jemalloc's sample interval, by the environment.
+const LG_16: &[(&str, &str)] = &[("_RJEM_MALLOC_CONF", "lg_prof_sample:16")];
+const LG_14: &[(&str, &str)] = &[("_RJEM_MALLOC_CONF", "lg_prof_sample:14")];
 
 const FILE: &str = "crates/leakscope/tests/heap_attribution.rs";
 
@@ -74,9 +78,7 @@ fn at(growth: &[Growth], line: u32) -> &Growth {
         .unwrap_or_else(|| panic!("{location} is not among {:#?}", growth.iter().take(8).collect::<Vec<_>>()))
 }
 
-#[test]
-#[ignore = "run by the tests below, in a process of its own"]
-fn patient_four_leaks() {
+fn four_leaks() {
     let profiler = Profiler::start();
     assert_eq!(profiler.status().unwinder, Unwinder::FramePointer);
     let base = profiler.snapshot().unwrap();
@@ -129,12 +131,12 @@ fn patient_four_leaks() {
 
 #[test]
 fn four_leaks_at_lg_16() {
-    run_alone("patient_four_leaks", &[lg_sample("16")]);
+    alone("four_leaks_at_lg_16", LG_16, four_leaks);
 }
 
 #[test]
 fn four_leaks_at_lg_14() {
-    run_alone("patient_four_leaks", &[lg_sample("14")]);
+    alone("four_leaks_at_lg_14", LG_14, four_leaks);
 }
 
 #[derive(serde::Serialize)]
@@ -184,135 +186,123 @@ static TEXT: &str = const {
 };
 
 #[test]
-#[ignore = "run by the test below, in a process of its own"]
-fn patient_on_behalf() {
-    let profiler = Profiler::start();
-    for (name, once) in [
-        ("serde_json", by_serde_json as fn(&mut Vec<Vec<u8>>) -> u32),
-        ("String::from", by_string),
-        ("Vec::push", by_growth),
-        ("to_vec", by_clone),
-    ] {
-        let base = profiler.snapshot().unwrap();
-        let (mut kept, mut line, mut bytes) = (Vec::with_capacity(4_096), 0, 0);
-        while bytes < KEPT_BYTES {
-            line = once(&mut kept);
-            bytes += kept.last().map_or(0, Vec::capacity);
-        }
-        let now = profiler.snapshot().unwrap();
-        let growth = diff(&base, &now, By::Line);
-        let found = at(&growth, line);
-        assert_eq!(growth[0].site.location, found.site.location, "{name} on top: {growth:#?}");
-        let off = found.bytes_diff.abs_diff(bytes as i64);
-        assert!(off <= 4 * found.bytes_diff_error, "{name}: {off} off {bytes}, {found:#?}");
-    }
-}
-
-#[test]
 fn what_others_allocate_on_behalf_of_a_function_is_its_own() {
-    run_alone("patient_on_behalf", &[lg_sample("14")]);
-}
-
-#[test]
-#[ignore = "run by the test below, in a process of its own"]
-fn patient_groups() {
-    let profiler = Profiler::start();
-    let (mut a, mut b) = (Vec::with_capacity(4_000), Vec::with_capacity(4_000));
-    let (mut line_a, mut line_b) = (0, 0);
-    for _ in 0..2_000 {
-        line_a = leak_plainly(&mut a);
-        line_b = leak_odd_size(&mut b);
-    }
-    let snapshot: &Snapshot = &profiler.snapshot().unwrap();
-
-    let lines = snapshot.sites(By::Line);
-    assert!(lines.is_sorted_by(|a, b| a.bytes >= b.bytes));
-    let sum = lines.iter().map(|site| site.bytes).sum::<u64>();
-    assert!(
-        sum.abs_diff(snapshot.total_bytes) <= lines.len() as u64,
-        "the places are the whole, but for rounding"
-    );
-    for line in [line_a, line_b] {
-        assert_eq!(lines.iter().filter(|site| site.line == line && site.file == FILE).count(), 1);
-    }
-
-    let functions = snapshot.sites(By::Function);
-    let function = functions.iter().find(|site| site.location == "heap_attribution::leak_plainly").unwrap();
-    assert_eq!((function.line, function.file.as_str()), (line_a, FILE));
-
-    let files = snapshot.sites(By::File);
-    let file = files.iter().find(|site| site.location == FILE).unwrap();
-    assert_eq!(file.line, 0, "several lines");
-    let in_file = lines.iter().filter(|site| site.file == FILE).map(|site| site.samples).sum::<u64>();
-    assert_eq!(file.samples, in_file);
-    assert!(diff(snapshot, snapshot, By::Line).is_empty(), "nothing changed");
-    black_box((a, b));
+    alone("what_others_allocate_on_behalf_of_a_function_is_its_own", LG_14, || {
+        let profiler = Profiler::start();
+        for (name, once) in [
+            ("serde_json", by_serde_json as fn(&mut Vec<Vec<u8>>) -> u32),
+            ("String::from", by_string),
+            ("Vec::push", by_growth),
+            ("to_vec", by_clone),
+        ] {
+            let base = profiler.snapshot().unwrap();
+            let (mut kept, mut line, mut bytes) = (Vec::with_capacity(4_096), 0, 0);
+            while bytes < KEPT_BYTES {
+                line = once(&mut kept);
+                bytes += kept.last().map_or(0, Vec::capacity);
+            }
+            let now = profiler.snapshot().unwrap();
+            let growth = diff(&base, &now, By::Line);
+            let found = at(&growth, line);
+            assert_eq!(growth[0].site.location, found.site.location, "{name} on top: {growth:#?}");
+            let off = found.bytes_diff.abs_diff(bytes as i64);
+            assert!(off <= 4 * found.bytes_diff_error, "{name}: {off} off {bytes}, {found:#?}");
+        }
+    });
 }
 
 #[test]
 fn groups_by_line_function_and_file() {
-    run_alone("patient_groups", &[lg_sample("14")]);
+    alone("groups_by_line_function_and_file", LG_14, || {
+        let profiler = Profiler::start();
+        let (mut a, mut b) = (Vec::with_capacity(4_000), Vec::with_capacity(4_000));
+        let (mut line_a, mut line_b) = (0, 0);
+        for _ in 0..2_000 {
+            line_a = leak_plainly(&mut a);
+            line_b = leak_odd_size(&mut b);
+        }
+        let snapshot: &Snapshot = &profiler.snapshot().unwrap();
+
+        let lines = snapshot.sites(By::Line);
+        assert!(lines.is_sorted_by(|a, b| a.bytes >= b.bytes));
+        let sum = lines.iter().map(|site| site.bytes).sum::<u64>();
+        assert!(
+            sum.abs_diff(snapshot.total_bytes) <= lines.len() as u64,
+            "the places are the whole, but for rounding"
+        );
+        for line in [line_a, line_b] {
+            assert_eq!(lines.iter().filter(|site| site.line == line && site.file == FILE).count(), 1);
+        }
+
+        let functions = snapshot.sites(By::Function);
+        let function =
+            functions.iter().find(|site| site.location == "heap_attribution::leak_plainly").unwrap();
+        assert_eq!((function.line, function.file.as_str()), (line_a, FILE));
+
+        let files = snapshot.sites(By::File);
+        let file = files.iter().find(|site| site.location == FILE).unwrap();
+        assert_eq!(file.line, 0, "several lines");
+        let in_file = lines.iter().filter(|site| site.file == FILE).map(|site| site.samples).sum::<u64>();
+        assert_eq!(file.samples, in_file);
+        assert!(diff(snapshot, snapshot, By::Line).is_empty(), "nothing changed");
+        black_box((a, b));
+    });
 }
 
 /// A leak that already holds much: what it held before must not blur what it grew by.
 #[test]
-#[ignore = "run by the test below, in a process of its own"]
-fn patient_diff_of_a_large_leak() {
-    const HELD: u64 = 8_000;
-    const GROWN: u64 = 800;
-    let profiler = Profiler::start();
-    let mut kept = Vec::with_capacity((HELD + GROWN) as usize);
-    let mut line = 0;
-    (0..HELD).for_each(|_| line = leak_plainly(&mut kept));
-    let base = profiler.snapshot().unwrap();
-    (0..GROWN).for_each(|_| line = leak_plainly(&mut kept));
-    let grown = at(&diff(&base, &profiler.snapshot().unwrap(), By::Line), line).clone();
-    assert!(grown.significant, "{grown:#?}");
-    assert!(grown.bytes_diff.abs_diff((GROWN * 5_120) as i64) <= 4 * grown.bytes_diff_error, "{grown:#?}");
-
-    // All that is held is replaced by as much: no growth, and an error that knows it.
-    let base = profiler.snapshot().unwrap();
-    kept.clear();
-    (0..HELD + GROWN).for_each(|_| line = leak_plainly(&mut kept));
-    let growth = diff(&base, &profiler.snapshot().unwrap(), By::Line);
-    if let Some(replaced) = growth.iter().find(|growth| growth.site.line == line) {
-        assert!(replaced.bytes_diff.unsigned_abs() <= 4 * replaced.bytes_diff_error, "{replaced:#?}");
-        assert!(replaced.bytes_diff_error > 4 * grown.bytes_diff_error, "{replaced:#?} {grown:#?}");
-    }
-}
-
-#[test]
 fn a_large_leak_is_told_from_a_cache_that_replaces() {
-    run_alone("patient_diff_of_a_large_leak", &[lg_sample("14")]);
-}
-
-#[test]
-#[ignore = "run by the test below, in a process of its own"]
-fn patient_temporary() {
-    let profiler = Profiler::start();
-    static STOP: AtomicBool = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while !STOP.load(Ordering::Relaxed) {
-                    black_box(vec![1u8; 3_000]);
-                }
-            });
-        }
+    alone("a_large_leak_is_told_from_a_cache_that_replaces", LG_14, || {
+        const HELD: u64 = 8_000;
+        const GROWN: u64 = 800;
+        let profiler = Profiler::start();
+        let mut kept = Vec::with_capacity((HELD + GROWN) as usize);
+        let mut line = 0;
+        (0..HELD).for_each(|_| line = leak_plainly(&mut kept));
         let base = profiler.snapshot().unwrap();
-        for _ in 0..20 {
-            let now = profiler.snapshot().unwrap();
-            for growth in diff(&base, &now, By::Line) {
-                let live = 3 * 3_072;
-                let off = growth.bytes_diff.unsigned_abs().saturating_sub(live);
-                assert!(off <= 4 * growth.bytes_diff_error.max(65_536), "{growth:#?}");
-            }
+        (0..GROWN).for_each(|_| line = leak_plainly(&mut kept));
+        let grown = at(&diff(&base, &profiler.snapshot().unwrap(), By::Line), line).clone();
+        assert!(grown.significant, "{grown:#?}");
+        assert!(
+            grown.bytes_diff.abs_diff((GROWN * 5_120) as i64) <= 4 * grown.bytes_diff_error,
+            "{grown:#?}"
+        );
+
+        // All that is held is replaced by as much: no growth, and an error that knows it.
+        let base = profiler.snapshot().unwrap();
+        kept.clear();
+        (0..HELD + GROWN).for_each(|_| line = leak_plainly(&mut kept));
+        let growth = diff(&base, &profiler.snapshot().unwrap(), By::Line);
+        if let Some(replaced) = growth.iter().find(|growth| growth.site.line == line) {
+            assert!(replaced.bytes_diff.unsigned_abs() <= 4 * replaced.bytes_diff_error, "{replaced:#?}");
+            assert!(replaced.bytes_diff_error > 4 * grown.bytes_diff_error, "{replaced:#?} {grown:#?}");
         }
-        STOP.store(true, Ordering::Relaxed);
     });
 }
 
 #[test]
 fn short_lived_memory_is_no_growth() {
-    run_alone("patient_temporary", &[lg_sample("16")]);
+    alone("short_lived_memory_is_no_growth", LG_16, || {
+        let profiler = Profiler::start();
+        static STOP: AtomicBool = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !STOP.load(Ordering::Relaxed) {
+                        black_box(vec![1u8; 3_000]);
+                    }
+                });
+            }
+            let base = profiler.snapshot().unwrap();
+            for _ in 0..20 {
+                let now = profiler.snapshot().unwrap();
+                for growth in diff(&base, &now, By::Line) {
+                    let live = 3 * 3_072;
+                    let off = growth.bytes_diff.unsigned_abs().saturating_sub(live);
+                    assert!(off <= 4 * growth.bytes_diff_error.max(65_536), "{growth:#?}");
+                }
+            }
+            STOP.store(true, Ordering::Relaxed);
+        });
+    });
 }

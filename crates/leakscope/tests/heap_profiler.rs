@@ -9,135 +9,81 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leakscope::heap::{Error, Profiler, Unwinder};
-use support::{lg_sample, run_alone};
+use leakscope::{
+    heap::{Error, Profiler, Unwinder},
+    memory::purge,
+};
+use support::alone;
 use tikv_jemalloc_ctl::{epoch, raw, stats};
 
 leakscope::jemalloc!();
 
 #[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_off() {
-    let profiler = Profiler::start();
-    let problem = profiler.status().problem.clone().expect("profiling is off");
-    assert!(!profiler.status().enabled);
-    for says in [
-        "prof:false",
-        "leakscope::jemalloc!()",
-        "_RJEM_MALLOC_CONF=prof:true,prof_active:true,lg_prof_sample:16",
-    ] {
-        assert!(problem.contains(says), "{problem}");
-    }
-    assert!(matches!(profiler.snapshot(), Err(Error::Off(text)) if text == problem));
-}
-
-#[test]
 fn says_how_to_switch_it_on() {
-    run_alone("patient_off", &[("_RJEM_MALLOC_CONF", "prof:false")]);
-}
-
-#[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_inactive() {
-    let problem = Profiler::start().status().problem.clone().expect("nothing is sampled");
-    assert!(problem.contains("prof_active:false"), "{problem}");
+    alone("says_how_to_switch_it_on", &[("_RJEM_MALLOC_CONF", "prof:false")], || {
+        let profiler = Profiler::start();
+        let problem = profiler.status().problem.clone().expect("profiling is off");
+        assert!(!profiler.status().enabled);
+        for says in [
+            "prof:false",
+            "leakscope::jemalloc!()",
+            "_RJEM_MALLOC_CONF=prof:true,prof_active:true,lg_prof_sample:16",
+        ] {
+            assert!(problem.contains(says), "{problem}");
+        }
+        assert!(matches!(profiler.snapshot(), Err(Error::Off(text)) if text == problem));
+    });
 }
 
 #[test]
 fn says_that_sampling_is_paused() {
-    run_alone("patient_inactive", &[("_RJEM_MALLOC_CONF", "prof_active:false")]);
-}
-
-#[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_on() {
-    let status = Profiler::start().status().clone();
-    assert!(status.enabled && status.problem.is_none(), "{status:?}");
-    assert_eq!(status.sample_interval_bytes, 1 << 16, "as the macro has it");
-    assert_eq!(status.unwinder, Unwinder::FramePointer, "built with the flags of .cargo/config.toml");
+    alone("says_that_sampling_is_paused", &[("_RJEM_MALLOC_CONF", "prof_active:false")], || {
+        let problem = Profiler::start().status().problem.clone().expect("nothing is sampled");
+        assert!(problem.contains("prof_active:false"), "{problem}");
+    });
 }
 
 #[test]
 fn is_on_by_the_macro() {
-    run_alone("patient_on", &[]);
-}
-
-#[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_single_flight() {
-    const CALLERS: usize = 8;
-    let profiler = Profiler::start();
-    // Callers that come at once get the same snapshot; a thread that is scheduled late may miss it, so try again.
-    let shared = (0..100).any(|_| {
-        let together = Barrier::new(CALLERS);
-        let snapshots: Vec<_> = thread::scope(|scope| {
-            let call = || {
-                together.wait();
-                profiler.snapshot().unwrap()
-            };
-            let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(call)).collect();
-            callers.into_iter().map(|caller| caller.join().unwrap()).collect()
-        });
-        snapshots.iter().all(|snapshot| Arc::ptr_eq(snapshot, &snapshots[0]))
+    alone("is_on_by_the_macro", &[], || {
+        let status = Profiler::start().status().clone();
+        assert!(status.enabled && status.problem.is_none(), "{status:?}");
+        assert_eq!(status.sample_interval_bytes, 1 << 16, "as the macro has it");
+        assert_eq!(status.unwinder, Unwinder::FramePointer, "built with the flags of .cargo/config.toml");
     });
-    assert!(shared, "eight callers at once never shared one snapshot");
-    let (one, next) = (profiler.snapshot().unwrap(), profiler.snapshot().unwrap());
-    assert!(!Arc::ptr_eq(&one, &next), "a later caller gets a fresh one");
-    // SAFETY: jemalloc's manual: thread.prof.active is bool.
-    let sampled = || unsafe { raw::read::<bool>(b"thread.prof.active\0") }.unwrap();
-    assert!(sampled(), "the reading thread is sampled again");
 }
 
 #[test]
 fn callers_at_once_share_one_snapshot() {
-    run_alone("patient_single_flight", &[]);
-}
-
-/// Has jemalloc give back all free pages, so that only what is kept remains.
-fn purge() {
-    const PURGE_ALL_ARENAS: &std::ffi::CStr = c"arena.4096.purge";
-    let none = std::ptr::null_mut;
-    // SAFETY: jemalloc's manual: arena.<i>.purge takes nothing and returns nothing; 4096 is MALLCTL_ARENAS_ALL.
-    let failed =
-        unsafe { tikv_jemalloc_sys::mallctl(PURGE_ALL_ARENAS.as_ptr(), none(), none().cast(), none(), 0) };
-    assert_eq!(failed, 0);
+    alone("callers_at_once_share_one_snapshot", &[], || {
+        const CALLERS: usize = 8;
+        let profiler = Profiler::start();
+        // Callers that come at once get the same snapshot; a thread that is scheduled late may miss it, so try again.
+        let shared = (0..100).any(|_| {
+            let together = Barrier::new(CALLERS);
+            let snapshots: Vec<_> = thread::scope(|scope| {
+                let call = || {
+                    together.wait();
+                    profiler.snapshot().unwrap()
+                };
+                let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(call)).collect();
+                callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+            });
+            snapshots.iter().all(|snapshot| Arc::ptr_eq(snapshot, &snapshots[0]))
+        });
+        assert!(shared, "eight callers at once never shared one snapshot");
+        let (one, next) = (profiler.snapshot().unwrap(), profiler.snapshot().unwrap());
+        assert!(!Arc::ptr_eq(&one, &next), "a later caller gets a fresh one");
+        // SAFETY: jemalloc's manual: thread.prof.active is bool.
+        let sampled = || unsafe { raw::read::<bool>(b"thread.prof.active\0") }.unwrap();
+        assert!(sampled(), "the reading thread is sampled again");
+    });
 }
 
 /// Bytes that jemalloc holds resident.
 fn resident_bytes() -> usize {
     epoch::advance().unwrap();
     stats::resident::read().unwrap()
-}
-
-#[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_memory() {
-    const MIB: usize = 1 << 20;
-    let profiler = Profiler::start();
-    // 60 MB of live heap on some dozens of stacks.
-    let kept: Vec<_> = (0..60).map(|i| allocate_below(i % 20, MIB)).collect();
-    purge();
-    let before = resident_bytes();
-    let started = Instant::now();
-    let first = profiler.snapshot().unwrap();
-    let first_took = started.elapsed();
-    let after_first = resident_bytes();
-    let mut later_took = Duration::MAX;
-    for _ in 0..20 {
-        let started = Instant::now();
-        black_box(profiler.snapshot().unwrap());
-        later_took = later_took.min(started.elapsed());
-    }
-    let after_all = resident_bytes();
-    println!(
-        "first {first_took:?}, later {later_took:?}; resident {before} B, +{} B, +{} B",
-        after_first.saturating_sub(before),
-        after_all.saturating_sub(before)
-    );
-    assert!(after_first < before + MIB, "the symbolizer's memory is kept: {before} -> {after_first}");
-    assert!(after_all < before + MIB, "snapshots pile up: {before} -> {after_all}");
-    assert!(later_took * 3 < first_took, "nothing is remembered: {first_took:?}, then {later_took:?}");
-    drop((first, kept));
 }
 
 #[inline(never)]
@@ -149,7 +95,34 @@ fn allocate_below(depth: usize, bytes: usize) -> Vec<u8> {
 
 #[test]
 fn keeps_none_of_the_symbolizers_memory() {
-    run_alone("patient_memory", &[lg_sample("16")]);
+    alone("keeps_none_of_the_symbolizers_memory", &[], || {
+        const MIB: usize = 1 << 20;
+        let profiler = Profiler::start();
+        // 60 MB of live heap on some dozens of stacks.
+        let kept: Vec<_> = (0..60).map(|i| allocate_below(i % 20, MIB)).collect();
+        purge();
+        let before = resident_bytes();
+        let started = Instant::now();
+        let first = profiler.snapshot().unwrap();
+        let first_took = started.elapsed();
+        let after_first = resident_bytes();
+        let mut later_took = Duration::MAX;
+        for _ in 0..20 {
+            let started = Instant::now();
+            black_box(profiler.snapshot().unwrap());
+            later_took = later_took.min(started.elapsed());
+        }
+        let after_all = resident_bytes();
+        println!(
+            "first {first_took:?}, later {later_took:?}; resident {before} B, +{} B, +{} B",
+            after_first.saturating_sub(before),
+            after_all.saturating_sub(before)
+        );
+        assert!(after_first < before + MIB, "the symbolizer's memory is kept: {before} -> {after_first}");
+        assert!(after_all < before + MIB, "snapshots pile up: {before} -> {after_all}");
+        assert!(later_took * 3 < first_took, "nothing is remembered: {first_took:?}, then {later_took:?}");
+        drop((first, kept));
+    });
 }
 
 fn rss_bytes() -> u64 {
@@ -160,34 +133,23 @@ fn rss_bytes() -> u64 {
 }
 
 #[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_honest_rss() {
-    const PAYLOAD: u64 = 60 << 20;
-    const BUFFER: u64 = 12 << 10;
-    let _profiler = Profiler::start();
-    let allocate = || -> Vec<_> { (0..PAYLOAD / 4 / BUFFER).map(|_| vec![1u8; BUFFER as usize]).collect() };
-    purge();
-    let before = rss_bytes();
-    let threads: Vec<_> = (0..4).map(|_| thread::spawn(allocate)).collect();
-    let kept: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    let held = rss_bytes() - before;
-    drop(kept);
-    // A purge leaves an arena to the background thread where that is at work on it: what comes back may take a moment.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let left = loop {
+fn memory_costs_what_it_holds_and_comes_back() {
+    alone("memory_costs_what_it_holds_and_comes_back", &[], || {
+        const PAYLOAD: u64 = 60 << 20;
+        const BUFFER: u64 = 12 << 10;
+        let _profiler = Profiler::start();
+        let allocate =
+            || -> Vec<_> { (0..PAYLOAD / 4 / BUFFER).map(|_| vec![1u8; BUFFER as usize]).collect() };
+        purge();
+        let before = rss_bytes();
+        let threads: Vec<_> = (0..4).map(|_| thread::spawn(allocate)).collect();
+        let kept: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let held = rss_bytes() - before;
+        drop(kept);
         purge();
         let left = rss_bytes().saturating_sub(before);
-        if left * 10 <= PAYLOAD || Instant::now() > deadline {
-            break left;
-        }
-        thread::yield_now();
-    };
-    println!("{PAYLOAD} B held take {held} B; freed and purged, {left} B are left");
-    assert!(held.abs_diff(PAYLOAD) * 10 <= PAYLOAD, "{held} B for {PAYLOAD} B");
-    assert!(left * 10 <= PAYLOAD, "{left} B of {PAYLOAD} B did not come back");
-}
-
-#[test]
-fn memory_costs_what_it_holds_and_comes_back() {
-    run_alone("patient_honest_rss", &[]);
+        println!("{PAYLOAD} B held take {held} B; freed and purged, {left} B are left");
+        assert!(held.abs_diff(PAYLOAD) * 10 <= PAYLOAD, "{held} B for {PAYLOAD} B");
+        assert!(left * 10 <= PAYLOAD, "{left} B of {PAYLOAD} B did not come back");
+    });
 }

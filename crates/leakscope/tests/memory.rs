@@ -220,8 +220,8 @@ fn reserved_mappings_of_others_are_unaccounted() {
         touch(mapping(1 << 40, reserved, None), 16 << 20);
         let start = Instant::now();
         assert_growth(&before, &report(), &[("unaccounted", 32 * MIB)]);
-        // Each page of the terabyte would take half a minute.
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        // To ask for each page of the terabyte would take half a minute.
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
         drop(held);
     });
 }

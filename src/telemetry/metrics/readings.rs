@@ -5,6 +5,7 @@
 use leakscope::{
     memory::{Limit, Report, Sampler},
     recorder::{Cause, History},
+    trend::{TrendReport, Verdict},
 };
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -15,11 +16,16 @@ use crate::{
     leaks::{Registry, Variant},
 };
 
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 15] = [
     ("memory_limit_bytes", "Memory limit in force; absent where there is none."),
     ("memory_usage_bytes", "What counts against the limit: the cgroup's working set, else RSS."),
     ("memory_part_bytes", "Signed parts of the resident memory; they sum to RSS."),
-    ("memory_growth_rate_bytes_per_second", "Change of RSS per second over the last 30 seconds."),
+    (
+        "memory_growth_rate_bytes_per_second",
+        "Slope of the trend once it is decided; until then the change of RSS per second over the last 30 seconds.",
+    ),
+    ("memory_trend_verdict", "1 for what the trend says of memory."),
+    ("memory_time_to_limit_seconds", "Time until the limit, if it goes on so; absent when not growing."),
     ("jemalloc_allocated_bytes", "Live allocations."),
     ("jemalloc_active_bytes", "Pages that hold live allocations."),
     ("jemalloc_resident_bytes", "Pages that may be resident: active, dirty and metadata."),
@@ -45,6 +51,7 @@ pub(super) fn render(app: &App, report: &Report) -> String {
         describe();
         Collector::default().collect();
         memory(report, &app.sampler, app.limit);
+        trend(&app.trend.latest(), &app.sampler);
         leaks(&app.leaks);
         previous_runs(app.recording.history());
         counter!("trace_spans_dropped_total").absolute(app.traces.dropped());
@@ -67,7 +74,6 @@ fn memory(report: &Report, sampler: &Sampler, limit: Limit) {
         gauge!("memory_limit_bytes").set(bytes as f64);
     }
     gauge!("memory_usage_bytes").set(sampler.latest().usage_bytes as f64);
-    gauge!("memory_growth_rate_bytes_per_second").set(sampler.growth_bytes_per_second());
     for part in &report.parts {
         gauge!("memory_part_bytes", "part" => part.part).set(part.bytes as f64);
     }
@@ -85,6 +91,20 @@ fn previous_runs(history: &History) {
     for cause in Cause::ALL {
         counter!("previous_run_ends_total", "cause" => cause.name()).absolute(history.ends(cause));
     }
+}
+
+fn trend(report: &TrendReport, sampler: &Sampler) {
+    let trend = &report.trend;
+    for verdict in Verdict::ALL {
+        let holds = if verdict == trend.verdict { 1.0 } else { 0.0 };
+        gauge!("memory_trend_verdict", "verdict" => verdict.as_str()).set(holds);
+    }
+    if let Some(seconds) = trend.time_to_limit_seconds {
+        gauge!("memory_time_to_limit_seconds").set(seconds);
+    }
+    let slope = trend.bytes_per_second.filter(|_| trend.verdict != Verdict::Undecided);
+    let growth = slope.map_or_else(|| sampler.growth_bytes_per_second(), |slope| slope.value);
+    gauge!("memory_growth_rate_bytes_per_second").set(growth);
 }
 
 fn leaks(leaks: &Registry) {

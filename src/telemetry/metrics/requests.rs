@@ -7,6 +7,7 @@ use std::{
 };
 
 use axum::http::{Method, StatusCode};
+use leakscope::request::{self, Measured};
 use metrics::{
     Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder,
 };
@@ -14,6 +15,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 const REQUESTS: &str = "http_requests_total";
 const DURATION: &str = "http_request_duration_seconds";
+const ALLOCATED: &str = "http_request_allocated_bytes_total";
+const FREED: &str = "http_request_freed_bytes_total";
 const BUCKETS_SECONDS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Label of what is not a route or not a usual method: clients must not make up label values.
@@ -48,6 +51,8 @@ pub(in crate::telemetry) struct Requests {
     service: Arc<str>,
     /// By the route's pattern: as many as the router has routes.
     endpoints: RwLock<HashMap<Arc<str>, Arc<Endpoint>>>,
+    /// Whether what requests allocate can be measured here: else there are no counters of it.
+    measured: bool,
     other: Arc<Endpoint>,
 }
 
@@ -55,6 +60,13 @@ pub(in crate::telemetry) struct Requests {
 pub(in crate::telemetry) struct Endpoint {
     path: Arc<str>,
     series: [OnceLock<Series>; METHODS.len() + 1],
+    memory: Option<Memory>,
+}
+
+/// What a route's requests allocated and freed; what they keep is the difference.
+struct Memory {
+    allocated: Counter,
+    freed: Counter,
 }
 
 struct Series {
@@ -75,13 +87,20 @@ impl Requests {
                 DURATION,
                 "Time from a request's arrival until its answer's head is ready, in seconds."
             );
+            describe_counter!(ALLOCATED, "Bytes that requests allocated, in the allocator's size classes.");
+            describe_counter!(FREED, "Bytes that requests freed until their answers were sent.");
         });
         let handle = recorder.handle();
+        let measured = request::available().is_ok();
         let requests = Self {
+            other: Arc::new(Endpoint::new(
+                OTHER.into(),
+                measured.then(|| Memory::new(&recorder, OTHER.into())),
+            )),
             recorder,
             service: service.into(),
             endpoints: RwLock::default(),
-            other: Arc::new(Endpoint::new(OTHER.into())),
+            measured,
         };
         (requests, handle)
     }
@@ -96,7 +115,10 @@ impl Requests {
         drop(known);
         let path: Arc<str> = path.into();
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Endpoint::new(Arc::clone(&path)));
+        let new = || {
+            let memory = self.measured.then(|| Memory::new(&self.recorder, Arc::clone(&path)));
+            Arc::new(Endpoint::new(Arc::clone(&path), memory))
+        };
         Arc::clone(endpoints.entry(Arc::clone(&path)).or_insert_with(new))
     }
 
@@ -138,7 +160,24 @@ impl Requests {
 }
 
 impl Endpoint {
-    fn new(path: Arc<str>) -> Self {
-        Self { path, series: [const { OnceLock::new() }; METHODS.len() + 1] }
+    fn new(path: Arc<str>, memory: Option<Memory>) -> Self {
+        Self { path, series: [const { OnceLock::new() }; METHODS.len() + 1], memory }
+    }
+
+    /// One request over, its answer sent.
+    pub fn measured(&self, measured: Measured) {
+        if let Some(memory) = &self.memory {
+            memory.allocated.increment(measured.allocated_bytes);
+            memory.freed.increment(measured.freed_bytes);
+        }
+    }
+}
+
+impl Memory {
+    fn new(recorder: &PrometheusRecorder, path: Arc<str>) -> Self {
+        with_local_recorder(recorder, || Self {
+            allocated: counter!(ALLOCATED, "endpoint" => Arc::clone(&path)),
+            freed: counter!(FREED, "endpoint" => path),
+        })
     }
 }

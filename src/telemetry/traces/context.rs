@@ -1,6 +1,7 @@
 //! What a handler knows of its request: the ids, and the span where one is made.
 
 use axum::http::{HeaderMap, StatusCode};
+use leakscope::request::Measured;
 use opentelemetry::{
     Context, KeyValue, Value,
     trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer},
@@ -8,6 +9,9 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::ids::{self, Ids};
+
+/// Attributes of a server span, those of three leaks included: room for all from the start.
+const ATTRIBUTES: usize = 13;
 
 /// The ids of one request, and its span where spans are made. In the request's extensions.
 #[derive(Clone)]
@@ -48,7 +52,7 @@ impl RequestContext {
             Some(caller) => Context::new().with_remote_span_context(caller),
             None => Context::new(),
         };
-        let mut attributes = Vec::with_capacity(8);
+        let mut attributes = Vec::with_capacity(ATTRIBUTES);
         attributes.push(KeyValue::new("http.request.method", request.method));
         attributes.push(KeyValue::new("url.path", request.path.to_owned()));
         attributes.push(KeyValue::new("url.scheme", "http"));
@@ -104,15 +108,29 @@ impl RequestContext {
         self.ids
     }
 
-    /// Ends the span with the answer's status.
-    pub(in crate::telemetry) fn end(&self, status: StatusCode) {
+    /// Notes the answer's status on the span.
+    pub(in crate::telemetry) fn answered(&self, status: StatusCode) {
+        self.set("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error()
+            && let Some(server) = &self.span
+        {
+            server.context.span().set_status(Status::error(""));
+        }
+    }
+
+    /// Notes on the span what the request left behind.
+    pub(in crate::telemetry) fn measured(&self, measured: Measured) {
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.set("leakscope.request.allocated_bytes", bytes(measured.allocated_bytes));
+        self.set("leakscope.request.freed_bytes", bytes(measured.freed_bytes));
+        self.set("leakscope.request.retained_bytes", measured.retained_bytes());
+        self.set("leakscope.request.retained_class", measured.retained_class().as_str());
+    }
+
+    /// Ends the span.
+    pub(in crate::telemetry) fn end(&self) {
         if let Some(server) = &self.span {
-            let span = server.context.span();
-            span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
-            if status.is_server_error() {
-                span.set_status(Status::error(""));
-            }
-            span.end();
+            server.context.span().end();
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc,
     },
     thread,
@@ -22,10 +22,17 @@ use opentelemetry_sdk::{
     error::{OTelSdkError, OTelSdkResult},
     trace::{Span, SpanData, SpanExporter as _, SpanProcessor},
 };
-use tokio::{runtime, sync::Notify, time::timeout};
+use tokio::{
+    runtime,
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::telemetry::variable;
+
+/// Batches under way at a time: while the collector works on one, the next are made ready and sent.
+const CONCURRENT_EXPORTS: usize = 4;
 
 /// How long a shutdown waits for the collector.
 const SHUTDOWN: Duration = Duration::from_secs(3);
@@ -39,6 +46,8 @@ pub(super) struct Queue {
     /// The thread has sent what there was and has ended.
     ended: Notify,
     dropped: AtomicU64,
+    /// The last batch was not taken.
+    failing: AtomicBool,
     limits: Limits,
 }
 
@@ -86,6 +95,7 @@ impl Queue {
             wake: Notify::new(),
             ended: Notify::new(),
             dropped: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
             limits,
         }
     }
@@ -181,7 +191,7 @@ pub(super) fn start(resource: Resource) -> Result<Arc<Queue>, StartError> {
 }
 
 /// The thread: builds the exporter inside its runtime, says how that went, and exports until the queue is closed.
-fn run(queue: &Queue, resource: &Resource, ready: &mpsc::SyncSender<Result<(), StartError>>) {
+fn run(queue: &Arc<Queue>, resource: &Resource, ready: &mpsc::SyncSender<Result<(), StartError>>) {
     let tell = |result| ready.send(result).expect("the starting thread waits for this");
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -191,7 +201,7 @@ fn run(queue: &Queue, resource: &Resource, ready: &mpsc::SyncSender<Result<(), S
         match exporter(resource) {
             Ok(exporter) => {
                 tell(Ok(()));
-                export(queue, &exporter).await;
+                export(queue, exporter).await;
             }
             Err(error) => tell(Err(error.into())),
         }
@@ -206,26 +216,27 @@ fn exporter(resource: &Resource) -> Result<SpanExporter, ExporterBuildError> {
     Ok(exporter)
 }
 
-async fn export(queue: &Queue, exporter: &SpanExporter) {
-    let mut reachable = true;
+async fn export(queue: &Arc<Queue>, exporter: SpanExporter) {
+    let exporter = Arc::new(exporter);
+    let places = Arc::new(Semaphore::new(CONCURRENT_EXPORTS));
     loop {
         let _ = timeout(queue.limits.delay, queue.wake.notified()).await;
         loop {
+            let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
             let (batch, closed) = queue.take();
-            if batch.is_empty() && closed {
-                return queue.ended.notify_one();
-            }
             if batch.is_empty() {
+                drop(place);
+                if closed {
+                    let _all_back = places.acquire_many(CONCURRENT_EXPORTS as u32).await;
+                    return queue.ended.notify_one();
+                }
                 break;
             }
-            let size = batch.len();
-            let result = timeout(queue.limits.timeout, exporter.export(batch))
-                .await
-                .unwrap_or(Err(OTelSdkError::Timeout(queue.limits.timeout)));
-            if result.is_err() {
-                queue.drop_spans(size);
-            }
-            tell(&mut reachable, result, queue.dropped());
+            let (queue_of_task, exporter) = (Arc::clone(queue), Arc::clone(&exporter));
+            tokio::spawn(async move {
+                send(&queue_of_task, &exporter, batch).await;
+                drop(place);
+            });
             if !closed && !queue.holds_a_batch() {
                 break;
             }
@@ -233,14 +244,25 @@ async fn export(queue: &Queue, exporter: &SpanExporter) {
     }
 }
 
-/// Logs a change, not every failure.
-fn tell(reachable: &mut bool, result: OTelSdkResult, dropped: u64) {
-    match result {
-        Err(error) if *reachable => {
-            warn!(%error, "the collector takes no spans; they are dropped, and counted")
-        }
-        Ok(()) if !*reachable => info!(dropped, "the collector takes spans again"),
-        _ => return,
+async fn send(queue: &Queue, exporter: &SpanExporter, batch: Vec<SpanData>) {
+    let size = batch.len();
+    let result = timeout(queue.limits.timeout, exporter.export(batch))
+        .await
+        .unwrap_or(Err(OTelSdkError::Timeout(queue.limits.timeout)));
+    if result.is_err() {
+        queue.drop_spans(size);
     }
-    *reachable = !*reachable;
+    tell(&queue.failing, result, queue.dropped());
+}
+
+/// Logs a change, not every failure.
+fn tell(failing: &AtomicBool, result: OTelSdkResult, dropped: u64) {
+    let failed_before = failing.swap(result.is_err(), Relaxed);
+    match result {
+        Err(error) if !failed_before => {
+            warn!(%error, "the collector takes no spans; they are dropped, and counted");
+        }
+        Ok(()) if failed_before => info!(dropped, "the collector takes spans again"),
+        _ => {}
+    }
 }

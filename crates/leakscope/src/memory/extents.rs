@@ -34,13 +34,18 @@ pub(super) fn resident_bytes(mappings: &[Mapping], address_space_bytes: u64, bas
                 gaps += close_gap(&mut gap_start, at, &mut blocks);
                 extent_end = at + size;
             } else {
-                gap_start.get_or_insert(at);
                 let stretch = at + STRETCH;
-                let is_empty = is_vast
+                if is_vast
                     && at.is_multiple_of(STRETCH)
                     && stretch < mapping.end
-                    && resident_in(at, stretch) == 0;
-                at = if is_empty { stretch } else { at + PAGE };
+                    && resident_in(at, stretch) == 0
+                {
+                    gaps += close_gap(&mut gap_start, at, &mut blocks);
+                    at = stretch;
+                } else {
+                    gap_start.get_or_insert(at);
+                    at += PAGE;
+                }
             }
         }
         gaps += close_gap(&mut gap_start, mapping.end, &mut blocks);

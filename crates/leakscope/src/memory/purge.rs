@@ -1,14 +1,30 @@
 //! Gives back to the system what the allocator keeps for later.
 
-use std::{ffi::CStr, ptr::null_mut};
+use std::{ffi::CStr, ptr::null_mut, thread, time::Duration};
+
+use super::jemalloc;
 
 /// Returns the unused pages of every arena to the system, and what this thread's cache holds to its arena. A few
-/// milliseconds and more after much was freed: call it off the async runtime. Does nothing where the program's allocator
-/// is not jemalloc. Caches of other threads stay: jemalloc lets only their owners empty them.
+/// milliseconds and more after much was freed, 200 at most where other threads keep freeing: call it off the async runtime.
+/// Does nothing where the program's allocator is not jemalloc. Caches of other threads stay: jemalloc lets only their owners
+/// empty them.
 pub fn purge() {
-    run(c"thread.tcache.flush");
-    run(ALL_ARENAS_PURGE);
+    for _ in 0..TRIES {
+        run(c"thread.tcache.flush");
+        run(ALL_ARENAS_PURGE);
+        if jemalloc::read().map_or(0, |stats| stats.dirty_bytes) <= LEFT_BYTES {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
 }
+
+/// An arena that jemalloc's background thread is just purging, a part of it, is passed over without a word: ask again.
+const TRIES: u32 = 10;
+/// Time for the background thread to finish.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Unused pages not worth another try: other threads free all the time.
+const LEFT_BYTES: u64 = 1 << 20;
 
 /// 4096 is jemalloc's `MALLCTL_ARENAS_ALL`.
 const ALL_ARENAS_PURGE: &CStr = c"arena.4096.purge";

@@ -17,10 +17,10 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Span of samples that [`Sampler::growth_bytes_per_second`] looks at.
 const GROWTH_WINDOW: Duration = Duration::from_secs(30);
 
-/// One sample.
-#[derive(Debug, Clone, Copy, Serialize)]
+/// One observation of the process's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sample {
-    /// Seconds since the sampler started (monotonic clock).
+    /// Monotonic seconds; a [`Sampler`]'s are those since its start.
     pub seconds: f64,
     /// Resident set size.
     pub rss_bytes: u64,

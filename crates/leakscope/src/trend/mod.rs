@@ -24,7 +24,9 @@ mod slope;
 mod stretch;
 mod verdict;
 
-pub use report::{Basis, MemorySample, MemorySeries, TrendReport, report};
+/// One observation of a process's memory: what [`memory::Sampler`](crate::memory::Sampler) keeps.
+pub use crate::memory::Sample as MemorySample;
+pub use report::{Basis, MemorySeries, TrendReport, report};
 pub use verdict::{DecidesIn, Verdict};
 
 /// One observation of one quantity.

@@ -2,24 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Config, Sample, Trend, Verdict, analyze_with_headroom};
-
-/// One observation of a process's memory.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MemorySample {
-    /// Monotonic seconds.
-    pub seconds: f64,
-    /// Live heap.
-    pub live_heap_bytes: u64,
-    /// Resident set size.
-    pub rss_bytes: u64,
-    /// Memory that no Rust allocator made; a difference of estimates, so it may be negative.
-    pub unaccounted_bytes: i64,
-    /// What counts against the limit.
-    pub usage_bytes: u64,
-    /// Requests served so far.
-    pub requests: u64,
-}
+use super::{Config, MemorySample, Sample, Trend, Verdict, analyze_with_headroom};
 
 /// The trend of each quantity.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -36,6 +36,20 @@ pub enum Verdict {
     Undecided,
 }
 
+impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Growing, Self::Flat, Self::Undecided];
+
+    /// As it is serialized: `growing`, `flat` or `undecided`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Growing => "growing",
+            Self::Flat => "flat",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
 /// What would decide an undecided series.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DecidesIn {

@@ -7,7 +7,8 @@ use std::{
 
 const ROLE: &str = "LEAKSCOPE_TEST_ROLE";
 
-/// Runs `body` in a process in which only the test `name` runs, with these environment variables.
+/// Runs `body` in a process in which only the test `name` runs, with these environment variables and none of
+/// jemalloc's from outside.
 #[track_caller]
 #[allow(dead_code, reason = "not every test binary uses all of this")]
 pub fn alone(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
@@ -24,6 +25,7 @@ pub fn alone(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
 pub fn start(name: &str, role: &str, environment: &[(&str, &str)]) -> Output {
     Command::new(env::current_exe().expect("the test binary has a path"))
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env_remove("_RJEM_MALLOC_CONF")
         .env(ROLE, role)
         .envs(environment.iter().copied())
         .output()
@@ -40,29 +42,4 @@ pub fn no_huge_pages() {
 /// What this process was started for; `None` in the first one.
 pub fn role() -> Option<String> {
     env::var(ROLE).ok()
-}
-
-/// Runs the ignored test `patient` of this binary alone in a fresh process, with these environment variables, and fails
-/// with its output if it fails.
-#[track_caller]
-pub fn run_alone(patient: &str, environment: &[(&str, &str)]) {
-    let output = Command::new(std::env::current_exe().expect("the test binary's path"))
-        .args(["--exact", patient, "--ignored", "--nocapture", "--test-threads=1"])
-        .env_remove("_RJEM_MALLOC_CONF")
-        .envs(environment.iter().copied())
-        .output()
-        .expect("the test binary starts");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{patient}: {}\n{stdout}\n{stderr}", output.status);
-    assert!(stdout.contains("1 passed"), "there is no patient {patient}: {stdout}");
-    print!("{stdout}");
-}
-
-/// jemalloc's sample interval by the environment.
-pub fn lg_sample(lg: &'static str) -> (&'static str, &'static str) {
-    match lg {
-        "14" => ("_RJEM_MALLOC_CONF", "lg_prof_sample:14"),
-        "16" => ("_RJEM_MALLOC_CONF", "lg_prof_sample:16"),
-        other => panic!("no test samples at {other}"),
-    }
 }

@@ -1,0 +1,115 @@
+//! The trend against the running binary: each leak under a steady load is seen to grow, by what it keeps per request;
+//! without a leak memory is flat.
+
+mod support;
+
+use std::{
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use support::Service;
+
+const KIB: u64 = 1024;
+
+/// A leak under load must be called `growing` within this time.
+const DECIDED_WITHIN: Duration = Duration::from_secs(90);
+/// As the labs' load: requests a second.
+const RATE: &str = "50";
+
+struct Patient {
+    leak: &'static str,
+    /// What a request leaves: the payload, and what finds it again.
+    kept_bytes: u64,
+}
+
+/// Bookkeeping in jemalloc's size classes, on average over the growth of tables, which double and are at most 7/8 full
+/// (a list: full).
+const PATIENTS: [Patient; 3] = [
+    // A key of 64 bytes; a row of 49 in the table.
+    Patient { leak: "cache", kept_bytes: 24 * KIB + 64 + 49 * 8 / 7 },
+    // A closure of 32 bytes; a place of 16 in the list.
+    Patient { leak: "listeners", kept_bytes: 16 * KIB + 32 + 16 },
+    // A key of 36 bytes in a class of 48; a row of 33 in the table.
+    Patient { leak: "history", kept_bytes: 8 * KIB + 48 + 33 * 8 / 7 },
+];
+
+#[test]
+#[ignore = "a minute and a half of load: run by the gate"]
+fn each_leak_grows_by_what_it_keeps_and_without_one_memory_is_flat() {
+    thread::scope(|scope| {
+        for patient in &PATIENTS {
+            scope.spawn(|| grows(patient));
+        }
+        scope.spawn(stays_flat);
+    });
+}
+
+fn grows(patient: &Patient) {
+    let Patient { leak, kept_bytes } = patient;
+    let service = Service::start(&[]);
+    let (status, _) = service.post(&format!("/admin/leaks/{leak}"), r#"{"enabled":true}"#);
+    assert_eq!(status, 200);
+    let mut load = Load::start(&service);
+    let mut decided = None;
+    while load.goes_on() {
+        if decided.is_none() && service.ok("/admin/memory/trend")["verdict"] == "growing" {
+            decided = Some(load.started.elapsed());
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    let trend = service.ok("/admin/memory/trend");
+    let decided = decided.unwrap_or_else(|| panic!("{leak} does not grow: {trend:#}"));
+    let per_request = trend["bytes_per_request"]["value"].as_f64().expect("there were requests");
+    let of_truth = per_request / *kept_bytes as f64;
+    println!(
+        "{leak}: growing after {decided:.0?}, {per_request:.0} bytes per request, {of_truth:.3} of the truth"
+    );
+    assert!((0.9..=1.1).contains(&of_truth), "{leak}: {trend:#}");
+    assert_eq!(trend["verdict"], "growing", "{leak}: {trend:#}");
+    let log = service.log();
+    let said = log.iter().filter(|line| line.contains(r#""verdict":"growing""#)).count();
+    assert_eq!(said, 1, "{leak}: {log:#?}");
+}
+
+fn stays_flat() {
+    let service = Service::start(&[]);
+    let mut load = Load::start(&service);
+    while load.goes_on() {
+        let trend = service.ok("/admin/memory/trend");
+        assert_ne!(trend["verdict"], "growing", "no leak is on: {trend:#}");
+        thread::sleep(Duration::from_secs(1));
+    }
+    let trend = service.ok("/admin/memory/trend");
+    assert_eq!(trend["verdict"], "flat", "{trend:#}");
+}
+
+/// `leaklab load`, for as long as a verdict may take. Killed when dropped.
+struct Load {
+    child: Child,
+    started: Instant,
+}
+
+impl Load {
+    fn start(service: &Service) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_leaklab"))
+            .args(["load", "--url", &format!("{}/api/data", service.url), "--rate", RATE])
+            .args(["--duration", &format!("{}s", DECIDED_WITHIN.as_secs())])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        Self { child, started: Instant::now() }
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
