@@ -18,6 +18,7 @@ use leakscope::{
     heap::Profiler,
     memory::{self, Limit, LimitSource, Sampler, SamplerConfig},
 };
+use serde_json::Value;
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,7 +33,8 @@ use crate::{
     config::Settings,
     http::{error::Error, server},
     leaks::Registry,
-    leaks_on::LeaksOn,
+    post_mortem,
+    recording::Recording,
     telemetry::{self, metrics::Metrics, traces::Traces, trend::TrendWatch},
     workload,
 };
@@ -51,8 +53,8 @@ pub struct App {
     pub settings: Settings,
     /// The patient's bugs.
     pub leaks: Registry,
-    /// Which leaks were on in the previous run, and a note for the next.
-    pub leaks_on: LeaksOn,
+    /// How the runs before ended, and a record of this one.
+    pub recording: Recording,
     /// What ends this process, and at how many bytes.
     pub limit: Limit,
     /// Whether leaks may be armed without a limit (`serve --no-limit`).
@@ -120,9 +122,16 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
         limit,
         requests: Box::new(move || counted.load(Relaxed)),
     });
+    let recording = Recording::start(
+        &settings,
+        limit,
+        Arc::clone(&profiler),
+        Arc::clone(&sampler),
+        Arc::clone(&requests),
+    );
     Arc::new(App {
         leaks: Registry::new(),
-        leaks_on: LeaksOn::open(&settings.data_dir),
+        recording,
         limit,
         no_limit,
         profiles: Profiles::new(Arc::clone(&profiler)),
@@ -183,6 +192,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
+    tell_previous_end(&app);
     arm(&app);
     let (routes, draining) = (router(&app), health::draining_routes(&app));
     app.enter(Phase::Ready);
@@ -197,23 +207,29 @@ pub async fn serve(
         () = app.trend.watch(&app) => {}
     }
     app.traces.shutdown().await;
+    app.recording.stop();
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Switches on the leaks that the settings name, and says which were on in the previous run.
-fn arm(app: &App) {
-    if let Some(previous) = app.leaks_on.previous().filter(|previous| !previous.is_empty()) {
-        tracing::info!(
-            leaks_on = previous.join(","),
-            "these leaks were on when the previous run ended; now they are off unless set"
-        );
+/// Says how the previous run ended, unless somebody has said so already.
+fn tell_previous_end(app: &App) {
+    let history = app.recording.history();
+    if let Some(last) = history.post_mortems.first().filter(|_| history.judged_now > 0) {
+        let [end, evidence, growth] = post_mortem::lines(last);
+        tracing::info!("previous run: {end}");
+        tracing::info!("previous run: {evidence}");
+        tracing::info!("previous run: {growth}");
     }
+}
+
+/// Switches on the leaks that the settings name. All others are off, whatever was on in the previous run.
+fn arm(app: &App) {
     for (name, variant) in &app.settings.leaks {
         match app.leaks.get(name) {
             Some(leak) if app.may_leak() => leak.set_variant(Some(*variant)),
             _ => tracing::warn!(leak = name, error = %Error::NoLimit, "not switched on"),
         }
     }
-    app.leaks_on.save(&app.leaks);
+    app.recording.leaks("ready", Value::Null, &app.leaks);
 }

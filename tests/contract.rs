@@ -206,12 +206,9 @@ async fn the_next_run_names_the_leaks_that_were_on_and_starts_with_none() {
     service.posted("/admin/leaks/listeners", r#"{"enabled": false}"#).await;
     service.posted("/admin/leaks/history", r#"{"enabled": true, "variant": "fixed"}"#).await;
 
-    let data_dir = service.data_dir.path().to_owned();
-    let next = Service::with(|app| {
-        app.leaks_on = leaklab::leaks_on::LeaksOn::open(&data_dir);
-    });
+    let next = service.restarted();
     let status = next.ok("/admin/leaks/status").await;
-    assert_eq!(status["previous_run"], json!({ "leaks_on": ["cache", "history:fixed"] }));
+    assert_eq!(status["previous_run"], json!({ "leaks_on": ["cache", "history:fixed"], "cause": "stopped" }));
     assert_eq!(status["leaks"]["cache"]["enabled"], false);
 }
 
@@ -298,6 +295,7 @@ async fn every_documented_route_answers_and_those_of_the_contract_are_documented
         "GET /admin/memory",
         "GET /admin/memory/snapshot",
         "GET /admin/memory/diff",
+        "GET /admin/post-mortem",
         "POST /admin/memory/baseline",
         "GET /admin/memory/trend",
     ] {

@@ -42,6 +42,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("http_request_duration_seconds", "histogram", &["endpoint", "method", "service"]),
     ("http_request_allocated_bytes_total", "counter", &["endpoint"]),
     ("http_request_freed_bytes_total", "counter", &["endpoint"]),
+    ("previous_run_ends_total", "counter", &["cause"]),
     ("trace_spans_dropped_total", "counter", &[]),
 ];
 
@@ -139,6 +140,10 @@ fn counters_and_leak_gauges_start_at_0() {
     }
     for result in ["hit", "miss"] {
         assert_eq!(scrape.value(&format!("leak_cache_lookups_total{{result=\"{result}\"}}")), Some(0.0));
+    }
+    for cause in ["limit_kill", "killed", "crashed", "stopped"] {
+        let series = format!("previous_run_ends_total{{cause=\"{cause}\"}}");
+        assert_eq!(scrape.value(&series), Some(0.0), "{series}");
     }
     assert_eq!(scrape.value("trace_spans_dropped_total"), Some(0.0));
     for metric in ["http_request_allocated_bytes_total", "http_request_freed_bytes_total"] {

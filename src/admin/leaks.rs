@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, body::Body, extract::State};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -18,6 +19,7 @@ use crate::{
         extract::{self, Segment},
     },
     leaks::{Leak, NAMES, Registry, Variant},
+    recording::leaks_on,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -42,7 +44,9 @@ async fn status(State(app): State<Arc<App>>) -> Json<Object> {
         .with_size("rss", report.process.rss_bytes)
         .with_size("vms", report.process.virtual_bytes)
         .with_size("growth_since_start", growth_bytes);
-    let previous_run = app.leaks_on.previous().map(|leaks_on| Object::default().with("leaks_on", leaks_on));
+    let previous_run = app.recording.history().post_mortems.first();
+    let previous_run =
+        previous_run.map(|last| Object::default().with("leaks_on", leaks_on(last)).with("cause", last.cause));
     Json(
         Object::default()
             .with("leaks", held(&app.leaks))
@@ -130,7 +134,7 @@ async fn switch(
     let leak = app.leaks.get(&name).ok_or_else(|| unknown(&name, &NAMES))?;
     let variant = Switch::read(body).await?.variant(&app)?;
     leak.set_variant(variant);
-    remember_what_is_on(&app).await;
+    record(&app, "switch", json!({ "leak": name, "variant": variant })).await;
     Ok(Json(switched(leak)))
 }
 
@@ -149,7 +153,7 @@ async fn switch(
 async fn switch_all(State(app): State<Arc<App>>, body: Body) -> Result<Json<Object>, Error> {
     let variant = Switch::read(body).await?.variant(&app)?;
     app.leaks.iter().for_each(|leak| leak.set_variant(variant));
-    remember_what_is_on(&app).await;
+    record(&app, "switch", json!({ "leak": ALL, "variant": variant })).await;
     let leaks: Vec<_> = app.leaks.iter().map(switched).collect();
     Ok(Json(
         Object::default()
@@ -182,8 +186,9 @@ fn switched(leak: &Leak) -> Object {
     )
 }
 
-async fn remember_what_is_on(app: &Arc<App>) {
-    off_runtime(app, |app| app.leaks_on.save(&app.leaks)).await;
+/// Writes down what was done, for the post-mortem of this run.
+async fn record(app: &Arc<App>, done: &'static str, detail: Value) {
+    off_runtime(app, move |app| app.recording.leaks(done, detail, &app.leaks)).await;
 }
 
 const ALL: &str = "all";
@@ -214,6 +219,7 @@ async fn clear(State(app): State<Arc<App>>, body: Body) -> Result<Json<Object>, 
     let asked: Clear = extract::json(body, CLEAR_EXAMPLE).await?.unwrap_or_default();
     let name = asked.leak_type.unwrap_or_else(|| ALL.to_owned());
     off_runtime(&app, move |app| {
+        app.recording.event("clear", json!({ "leak": name }));
         let cleared = Object::default().with("cleared", &name);
         if name == ALL {
             let removed =

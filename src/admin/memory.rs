@@ -9,6 +9,7 @@ use leakscope::{
     memory::{self, Limit, Process, Report},
 };
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -181,6 +182,7 @@ async fn snapshot(
 ) -> Result<Json<Object>, Error> {
     off_runtime(&app, move |app| {
         let snapshot = app.profiles.take()?;
+        app.recording.event("snapshot", json!({ "total_bytes": snapshot.total_bytes }));
         let peak_bytes = app.sampler.peak_live_heap_bytes().max(snapshot.total_bytes);
         let object = Object::default()
             .with(
@@ -267,10 +269,13 @@ async fn diff(
         let Some(base) = base else {
             app.profiles.set_baseline(Arc::clone(&now));
             return Ok(Json(baseline_set(
+                app,
                 &now,
                 "there was none yet (a baseline does not survive a restart)",
             )));
         };
+        let growth_bytes = i128::from(now.total_bytes) - i128::from(base.total_bytes);
+        app.recording.event("diff", json!({ "keep": query.keep, "total_growth_bytes": growth_bytes }));
         Ok(Json(compared(&base, &now, &query)))
     })
     .await
@@ -290,12 +295,13 @@ async fn baseline(State(app): State<Arc<App>>) -> Result<Json<Object>, Error> {
     off_runtime(&app, |app| {
         let now = app.profiles.take()?;
         app.profiles.set_baseline(Arc::clone(&now));
-        Ok(Json(baseline_set(&now, "as asked")))
+        Ok(Json(baseline_set(app, &now, "as asked")))
     })
     .await
 }
 
-fn baseline_set(snapshot: &Snapshot, why: &str) -> Object {
+fn baseline_set(app: &App, snapshot: &Snapshot, why: &str) -> Object {
+    app.recording.event("baseline", json!({ "total_bytes": snapshot.total_bytes }));
     Object::default()
         .with("status", "baseline_set")
         .with(

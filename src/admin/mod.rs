@@ -23,7 +23,8 @@ pub mod docs;
 pub mod health;
 mod leaks;
 mod memory;
-mod object;
+pub mod object;
+mod post_mortem;
 pub mod profiles;
 mod trend;
 
@@ -34,7 +35,7 @@ pub fn open_routes() -> OpenApiRouter<Arc<App>> {
 
 /// Routes under `/admin`; mount them behind [`guard`].
 pub fn guarded_routes() -> OpenApiRouter<Arc<App>> {
-    leaks::routes().merge(memory::routes()).merge(trend::routes())
+    leaks::routes().merge(memory::routes()).merge(trend::routes()).merge(post_mortem::routes())
 }
 
 /// Puts the host and origin guard in front of routes.

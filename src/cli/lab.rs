@@ -1,13 +1,17 @@
 //! `leaklab lab`: the service under its limit, in a child process.
 
-use std::{env, ffi::OsString, io::IsTerminal, net::SocketAddr, net::TcpListener, process::ExitCode};
+use std::{
+    env, ffi::OsString, io::IsTerminal, net::SocketAddr, net::TcpListener, path::Path, process::ExitCode,
+};
 
 use clap::Args;
+use leakscope::recorder::{History, Witness};
 
 use super::{Failure, instance::Instance};
 use crate::{
     config::{BadSettings, RawSettings, Settings},
-    supervisor::{self, Console, Enforce, Plan},
+    post_mortem, recording,
+    supervisor::{self, Cause, Certainty, Console, Ending, Enforce, Plan},
 };
 
 /// Arguments of `leaklab lab`.
@@ -58,7 +62,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(warning) = instance.warning() {
         console.say(warning);
     }
-    match supervisor::run(&plan, console) {
+    let folder = recording::folder(&settings.data_dir);
+    match supervisor::run(&plan, console, &|ending| obituary(&folder, ending)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(failure) => {
             let code = match failure {
@@ -68,6 +73,27 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             Err(Failure { message: failure.to_string(), code })
         }
     }
+}
+
+/// Leaves beside the recorder's files what the supervisor saw, and says what these make of it.
+fn obituary(folder: &Path, ending: &Ending) -> Option<String> {
+    witness(ending).write(folder).ok()?;
+    let history = History::settle(folder);
+    let last =
+        history.post_mortems.first().filter(|last| last.pid == ending.pid && history.judged_now > 0)?;
+    Some(post_mortem::lines(last).join("\n"))
+}
+
+fn witness(ending: &Ending) -> Witness {
+    let is_certain = ending.certainty == Certainty::Certain;
+    let (signal, exit_code, limit_kill, usage_bytes) = match ending.cause {
+        Cause::Limit { bytes } => (Some(libc::SIGKILL), None, is_certain.then_some(true), bytes),
+        Cause::Killed => (Some(libc::SIGKILL), None, is_certain.then_some(false), None),
+        Cause::Crashed { signal } => (Some(signal), None, Some(false), None),
+        Cause::Exited { code } => (None, Some(code), Some(false), None),
+    };
+    let evidence = ending.evidence.clone();
+    Witness { pid: ending.pid, signal, exit_code, limit_kill, usage_bytes, evidence }
 }
 
 /// The address with a real port, after a look whether it can be had: a taken port is said before a child is started, and

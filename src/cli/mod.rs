@@ -1,4 +1,4 @@
-//! The command line: `lab` (default), `serve`, `load`, `healthcheck`.
+//! The command line: `lab` (default), `serve`, `load`, `healthcheck`, `post-mortem`.
 //!
 //! Arguments are read here, and what went wrong becomes a message and an exit code here. The work is done elsewhere.
 
@@ -10,6 +10,7 @@ mod healthcheck;
 mod instance;
 mod lab;
 mod load;
+mod post_mortem;
 mod serve;
 
 /// Bad arguments or settings: EX_USAGE of sysexits.h.
@@ -43,6 +44,8 @@ enum Command {
     Load(load::Arguments),
     /// Ask a running service whether it is ready: exit code 0 if so, else 1
     Healthcheck(healthcheck::Arguments),
+    /// Say how a run of the service ended: why, at how many bytes, and which lines had grown
+    PostMortem(post_mortem::Arguments),
 }
 
 /// What is read from the environment beside the settings, which name their own variables.
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::PostMortem(arguments) => post_mortem::run(&arguments),
     };
     done.unwrap_or_else(|failure| {
         for line in failure.message.lines() {

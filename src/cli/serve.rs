@@ -31,8 +31,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settings = arguments.settings.judge().map_err(Failure::usage)?;
     let supervised = Supervised::from_env();
-    // Held until the end. The lab has taken the data folder for its child already.
-    let instance = match supervised {
+    // Held until the end. The lab has taken the data folder for its child already. That it can't be written, the flight
+    // recorder says.
+    let _instance = match supervised {
         Some(_) => {
             supervisor::die_with_parent();
             None
@@ -40,9 +41,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         None => Some(Instance::claim(&settings.data_dir)?),
     };
     logs::init(settings.log_format);
-    if let Some(warning) = instance.as_ref().and_then(Instance::warning) {
-        tracing::warn!("{warning}");
-    }
     let watcher_bytes = supervised.and_then(Supervised::watcher_bytes);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::unavailable)?;

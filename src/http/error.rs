@@ -45,6 +45,9 @@ pub enum Error {
     /// Nothing was recorded under that id, or it is no longer kept.
     #[error("there is no record of request {0:?}")]
     UnknownRecord(String),
+    /// The end of no such run is known.
+    #[error("there was no such run before this one: the ends of {kept} are known")]
+    NoPreviousRun { kept: usize },
     /// A leak without a memory limit could hurt the host.
     #[error("this process has no memory limit: a leak would eat the host's memory, so it is not switched on")]
     NoLimit,
@@ -69,9 +72,10 @@ impl Error {
     /// HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownRoute { .. } | Self::UnknownLeak { .. } | Self::UnknownRecord(_) => {
-                StatusCode::NOT_FOUND
-            }
+            Self::UnknownRoute { .. }
+            | Self::UnknownLeak { .. }
+            | Self::UnknownRecord(_)
+            | Self::NoPreviousRun { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadUrl { .. } | Self::BadJson { .. } | Self::BodyIncomplete(_) => StatusCode::BAD_REQUEST,
             Self::BadField { .. } | Self::UnknownVariant { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -97,6 +101,7 @@ impl Error {
             Self::UnknownLeak { .. } => "unknown_leak",
             Self::UnknownVariant { .. } => "unknown_variant",
             Self::UnknownRecord(_) => "unknown_record",
+            Self::NoPreviousRun { .. } => "no_previous_run",
             Self::NoLimit => "no_limit",
             Self::ProfilingOff(_) => "profiling_off",
             Self::ProfileFailed(_) => "profile_failed",
@@ -120,6 +125,8 @@ impl Error {
                 "the request_id of a request to /api/data, made while the leak history was on and not cleared since"
                     .into()
             }
+            Self::NoPreviousRun { kept: 0 } => "a service that was started before with the same LEAKLAB_DATA_DIR".into(),
+            Self::NoPreviousRun { kept } => format!("n from 1, the last run, to {kept}"),
             Self::NoLimit => {
                 "a container with a memory limit, `leaklab lab`, which sets one, or `leaklab serve --no-limit`".into()
             }

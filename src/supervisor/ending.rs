@@ -40,6 +40,8 @@ pub enum Certainty {
 /// The end of one life of the service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ending {
+    /// The process that ended.
+    pub pid: u32,
     /// Why.
     pub cause: Cause,
     /// How sure that is.
@@ -169,6 +171,7 @@ mod tests {
     #[test]
     fn it_says_at_how_many_bytes_after_how_many_requests_and_seconds() {
         let ending = Ending {
+            pid: 4711,
             cause: Cause::Limit { bytes: Some(LIMIT) },
             certainty: Certainty::Certain,
             evidence: "the cgroup's kill counter moved from 0 to 1".into(),

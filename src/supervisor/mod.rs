@@ -28,7 +28,7 @@ mod watcher;
 
 use backoff::Backoff;
 pub use console::Console;
-use ending::{Cause, Ending};
+pub use ending::{Cause, Certainty, Ending};
 pub use enforcer::Enforce;
 use enforcer::{Enforcer, Guard};
 use history::History;
@@ -96,19 +96,23 @@ pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// Writes down what was seen of the service's end, and tells what else is known of it; `None`: nothing is.
+pub type Obituary<'a> = &'a dyn Fn(&Ending) -> Option<String>;
+
 /// Runs the lab until SIGINT, SIGTERM or SIGHUP. Call it on the main thread: see [`service`].
 ///
 /// # Errors
 /// See [`Failure`]; that the service dies again and again is none.
-pub fn run(plan: &Plan, console: Console) -> Result<(), Failure> {
+pub fn run(plan: &Plan, console: Console, obituary: Obituary<'_>) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::System)?;
-    runtime.block_on(Lab::new(plan, console)?.run())
+    runtime.block_on(Lab::new(plan, console, obituary)?.run())
 }
 
 /// The lab between two starts of the service.
 struct Lab<'a> {
     plan: &'a Plan,
+    obituary: Obituary<'a>,
     console: Arc<Console>,
     client: reqwest::Client,
     enforcer: Enforcer,
@@ -127,9 +131,10 @@ enum Outcome {
 }
 
 impl<'a> Lab<'a> {
-    fn new(plan: &'a Plan, console: Console) -> Result<Self, Failure> {
+    fn new(plan: &'a Plan, console: Console, obituary: Obituary<'a>) -> Result<Self, Failure> {
         Ok(Self {
             plan,
+            obituary,
             console: Arc::new(console),
             client: poll::client().map_err(|error| Failure::System(io::Error::other(error)))?,
             enforcer: Enforcer::choose(plan.enforce).map_err(Failure::NoCgroup)?,
@@ -153,7 +158,8 @@ impl<'a> Lab<'a> {
             }
             self.ended = Some(Instant::now());
             let delay = self.backoff.after(ending.lived);
-            self.console.say(&ending);
+            let told = (self.obituary)(&ending);
+            self.console.say(told.unwrap_or_else(|| ending.to_string()));
             if !delay.is_zero() {
                 self.console.say(format!("it died young; the next start is in {} s", delay.as_secs_f64()));
             }
@@ -231,6 +237,7 @@ impl<'a> Lab<'a> {
         let end = Instant::now();
         let (cause, certainty, evidence) = ending::judge(status, guard.verdict(), self.plan.limit_bytes);
         Ok(Outcome::Ended(Ending {
+            pid: service.pid(),
             cause,
             certainty,
             evidence,
@@ -304,7 +311,7 @@ mod tests {
                 enforce: Enforce::Watcher,
                 welcome: String::new(),
             };
-            super::run(&plan, Console::new(plan.limit_bytes))
+            super::run(&plan, Console::new(plan.limit_bytes), &|_| None)
         };
         assert!(matches!(run("/bin/false"), Err(Failure::Service(1))));
         assert!(matches!(run("/nowhere/leaklab"), Err(Failure::Start(_))));

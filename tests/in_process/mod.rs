@@ -51,7 +51,16 @@ impl Service {
     }
 
     pub fn with(change: impl FnOnce(&mut App)) -> Self {
-        let data_dir = tempfile::tempdir().expect("a temporary folder");
+        Self::within(tempfile::tempdir().expect("a temporary folder"), change)
+    }
+
+    /// Stops it in good order and starts another with the same data folder.
+    pub fn restarted(self) -> Self {
+        self.app.recording.stop();
+        Self::within(self.data_dir, |_| {})
+    }
+
+    fn within(data_dir: tempfile::TempDir, change: impl FnOnce(&mut App)) -> Self {
         let mut app = app::build(settings(data_dir.path()), true, None);
         change(Arc::get_mut(&mut app).expect("nobody else has it yet"));
         Self { router: app::router(&app), app, data_dir }

@@ -37,7 +37,12 @@ impl Service {
     /// The same with environment variables.
     #[track_caller]
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let data_dir = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), arguments, environment)
+    }
+
+    /// The same in a data folder that an earlier one may have left.
+    #[track_caller]
+    pub fn start_in(data_dir: tempfile::TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leaklab"));
         command
             .args([
@@ -72,6 +77,14 @@ impl Service {
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it that signal and waits for its end; returns what it leaves.
+    #[track_caller]
+    pub fn end_by(mut self, signal: libc::c_int) -> tempfile::TempDir {
+        send_signal(self.pid(), signal);
+        self.child.wait().expect("it ends");
+        std::mem::replace(&mut self.data_dir, tempfile::tempdir().expect("a temporary folder"))
     }
 
     /// The lines logged since the last call, those of the start included.
@@ -148,6 +161,12 @@ fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
 
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into()
+}
+
+/// Sends a signal to a process that a test has started.
+pub fn send_signal(pid: u32, signal: libc::c_int) {
+    // SAFETY: kill(2) takes plain numbers.
+    assert_eq!(unsafe { libc::kill(pid.try_into().expect("a pid"), signal) }, 0, "pid {pid}");
 }
 
 /// The lines of a stream as they come.

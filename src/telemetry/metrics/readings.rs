@@ -4,6 +4,7 @@
 
 use leakscope::{
     memory::{Limit, Report, Sampler},
+    recorder::{Cause, History},
     trend::{TrendReport, Verdict},
 };
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
@@ -36,9 +37,10 @@ const GAUGES: [(&str, &str); 15] = [
     ("leak_held_bytes", "Payload that the leak holds."),
 ];
 
-const COUNTERS: [(&str, &str); 3] = [
+const COUNTERS: [(&str, &str); 4] = [
     ("leak_requests_total", "Requests that a variant of the leak has served."),
     ("leak_cache_lookups_total", "Lookups of the response cache."),
+    ("previous_run_ends_total", "Ends of earlier runs that the flight recorder knows of, by cause."),
     ("trace_spans_dropped_total", "Spans dropped: the queue was full or the collector did not take them."),
 ];
 
@@ -51,6 +53,7 @@ pub(super) fn render(app: &App, report: &Report) -> String {
         memory(report, &app.sampler, app.limit);
         trend(&app.trend.latest(), &app.sampler);
         leaks(&app.leaks);
+        previous_runs(app.recording.history());
         counter!("trace_spans_dropped_total").absolute(app.traces.dropped());
     });
     recorder.handle().render()
@@ -81,6 +84,12 @@ fn memory(report: &Report, sampler: &Sampler, limit: Limit) {
         gauge!("jemalloc_metadata_bytes").set(jemalloc.metadata_bytes as f64);
         gauge!("jemalloc_retained_bytes").set(jemalloc.retained_bytes as f64);
         gauge!("jemalloc_mapped_bytes").set(jemalloc.mapped_bytes as f64);
+    }
+}
+
+fn previous_runs(history: &History) {
+    for cause in Cause::ALL {
+        counter!("previous_run_ends_total", "cause" => cause.name()).absolute(history.ends(cause));
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     entry::{self, Run},
+    journal::read_if_there,
     post_mortem::{self, Cause, Growing, LastProfile, PostMortem},
     replace, ring, unix_ms_now, witness,
 };
@@ -24,6 +25,9 @@ pub struct History {
     pub post_mortems: Vec<PostMortem>,
     /// How many runs have ended by each cause, since the folder was made.
     pub ends: BTreeMap<Cause, u64>,
+    /// How many of `post_mortems`, the newest ones, were judged just now; the others had been before.
+    #[serde(skip)]
+    pub judged_now: usize,
     /// What could not be read or written, for the user.
     #[serde(skip)]
     pub problems: Vec<String>,
@@ -39,11 +43,17 @@ impl History {
     /// The same where the caller knows that no process records into the folder, such as a supervisor whose child has ended:
     /// what is judged is written down too, for good.
     pub fn settle(folder: &Path) -> Self {
-        let mut history = Self::judged(folder, |_| false);
-        if let Err(error) = history.write(folder) {
+        let (mut history, written) = Self::judge_and_write(folder);
+        if let Err(error) = written {
             history.problems.push(format!("{} can't be written: {error}", folder.join(NAME).display()));
         }
         history
+    }
+
+    pub(super) fn judge_and_write(folder: &Path) -> (Self, io::Result<()>) {
+        let history = Self::judged(folder, |_| false);
+        let written = history.write(folder);
+        (history, written)
     }
 
     /// How many runs ended by that cause.
@@ -67,6 +77,7 @@ impl History {
         if new.is_empty() {
             return history;
         }
+        let count = new.len();
         let (samples, witness) = (ring::read(folder), witness::read(folder));
         for run in new {
             let profile = last_profile(folder, run);
@@ -75,6 +86,7 @@ impl History {
             history.post_mortems.insert(0, post_mortem);
         }
         history.post_mortems.truncate(KEPT);
+        history.judged_now = count.min(KEPT);
         history
     }
 
@@ -89,10 +101,9 @@ impl History {
 }
 
 fn read(folder: &Path) -> io::Result<History> {
-    match fs::read(folder.join(NAME)) {
-        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(History::default()),
-        Err(error) => Err(error),
+    match read_if_there(&folder.join(NAME))? {
+        Some(text) => serde_json::from_slice(&text).map_err(io::Error::from),
+        None => Ok(History::default()),
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -99,21 +99,14 @@ fn record_at(rest: &[u8]) -> Option<&[u8]> {
     (crc32fast::hash(payload) == crc).then_some(payload)
 }
 
-fn read_segment(path: &Path) -> io::Result<Vec<u8>> {
-    match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        read => read,
-    }
-}
-
 impl Contents {
     /// Reads the journal in `folder` and changes nothing. Its writer may be at work meanwhile.
     pub fn read(folder: &Path) -> Self {
         let mut contents = Self::default();
         for name in [OLDER, NEWER] {
             let path = folder.join(name);
-            let segment = match read_segment(&path) {
-                Ok(segment) => segment,
+            let segment = match read_if_there(&path) {
+                Ok(segment) => segment.unwrap_or_default(),
                 Err(error) => {
                     contents.problems.push(format!("{} can't be read: {error}", path.display()));
                     continue;
@@ -144,7 +137,7 @@ impl Journal {
     pub fn open(folder: &Path, segment_bytes: u64, moved: &mut dyn FnMut(String)) -> io::Result<Self> {
         for name in [OLDER, NEWER] {
             let path = folder.join(name);
-            let (suffix, what) = match head(&read_segment(&path)?) {
+            let (suffix, what) = match head(&read_if_there(&path)?.unwrap_or_default()) {
                 Head::Known | Head::Torn => continue,
                 Head::Newer(version) => (format!("format-{version}"), "of a newer format"),
                 Head::Foreign => ("foreign".to_owned(), "no journal"),
@@ -154,7 +147,7 @@ impl Journal {
             moved(format!("{} is {what}; moved aside to {}", path.display(), aside.display()));
         }
         let path = folder.join(NEWER);
-        let segment = read_segment(&path)?;
+        let segment = read_if_there(&path)?.unwrap_or_default();
         let mut file = File::options().create(true).append(true).open(&path)?;
         let mut length = match head(&segment) {
             Head::Known => whole_records(&segment).1,
@@ -238,10 +231,10 @@ impl Journal {
 
 /// Reads a whole file, or nothing where there is none.
 pub(super) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+    use io::ErrorKind::{NotADirectory, NotFound};
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
         Err(error) => Err(error),
     }
 }

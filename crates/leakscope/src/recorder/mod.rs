@@ -110,7 +110,7 @@ impl Recorder {
     /// for up to half a second where a heap profile of the last run has to be symbolized.
     pub fn start(config: Config) -> Arc<Self> {
         let Config { folder, limit, settings, profiler, sampler, requests, on_problem } = config;
-        let history = History::settle(&folder);
+        let (history, written) = History::judge_and_write(&folder);
         let last = history.post_mortems.first().map_or(0, |last| last.run);
         let shared = Arc::new(Shared {
             run: unix_ms_now().max(last + 1),
@@ -123,6 +123,9 @@ impl Recorder {
         });
         for problem in &history.problems {
             (shared.on_problem)(problem);
+        }
+        if let Err(error) = written {
+            shared.warn(error);
         }
         let pid = std::process::id();
         let start = shared.entry(What::Start(Start {

@@ -202,7 +202,7 @@ fn find_cause(run: &Run, samples: &[Sample], witness: Option<&Dated>) -> Finding
     use Cause::{Crashed, Killed, LimitKill, Stopped};
     use Certainty::{Certain, Likely};
     let found = |cause, certainty, signal, evidence: String| {
-        let supervisor = witness.map(|dated| format!("the supervisor: {}", dated.witness.evidence));
+        let supervisor = witness.map(|dated| dated.witness.evidence.clone());
         let evidence = supervisor.into_iter().chain((!evidence.is_empty()).then_some(evidence)).collect();
         Finding { cause, certainty, signal, evidence }
     };
@@ -267,15 +267,12 @@ fn last_sample(
     end_is_known: bool,
 ) -> String {
     let age = age_seconds.unwrap_or_default();
-    let age = if end_is_known {
-        format!("{age:.2} s before the end")
-    } else {
-        format!("{age:.2} s before this was found out; the end is somewhere between")
-    };
+    let when = if end_is_known { "the end" } else { "this was found out, and it ended somewhere between" };
     let share = share(Some(last.usage_bytes), limit_bytes)
-        .map(|share| format!(", {:.1} % of the limit", share * 100.0))
+        .map(|share| format!(" ({:.1} % of the limit)", share * 100.0))
         .unwrap_or_default();
-    format!("the last sample is of {age}: {} B{share}", last.usage_bytes)
+    let mib = last.usage_bytes as f64 / f64::from(1 << 20);
+    format!("the last sample was {mib:.2} MiB{share}, {age:.2} s before {when}")
 }
 
 fn share(part: Option<u64>, whole: Option<u64>) -> Option<f64> {

@@ -1,0 +1,57 @@
+//! How the runs before this one ended.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::object::Object;
+use crate::{
+    app::App,
+    http::{
+        error::{Error, ErrorBody},
+        extract::{Fields, Parameters},
+    },
+    post_mortem,
+};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(post_mortem))
+}
+
+/// Which run.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Query {
+    /// 1 (the default) is the last run, 2 the one before it.
+    #[param(value_type = Option<usize>, minimum = 1, example = 1)]
+    n: Option<NonZeroUsize>,
+}
+
+impl Fields for Query {
+    const EXAMPLE: &'static str = "a query of n=1 for the last run, n=2 for the one before it, and so on";
+}
+
+/// How a run before this one ended: the cause with its evidence, at how many bytes, and which lines had grown.
+#[utoipa::path(
+    get,
+    path = "/admin/post-mortem",
+    tag = "memory",
+    params(Query),
+    responses(
+        (status = 200, body = Object, description = "`cause`, `certainty`, `evidence`, `at`, `trend`, `growing`, `leaks_on`, `settings`"),
+        (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
+        (status = 404, body = ErrorBody, description = "There is no such run"),
+    )
+)]
+async fn post_mortem(
+    State(app): State<Arc<App>>,
+    Parameters(query): Parameters<Query>,
+) -> Result<Json<Object>, Error> {
+    let n = query.n.map_or(1, NonZeroUsize::get);
+    let kept = &app.recording.history().post_mortems;
+    kept.get(n - 1).map(|last| Json(post_mortem::json(last))).ok_or(Error::NoPreviousRun { kept: kept.len() })
+}

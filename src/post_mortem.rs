@@ -1,0 +1,146 @@
+//! How a run ended, as JSON for programs and in three lines for people: in the log, in the terminal, after each kill.
+
+use indicatif::{BinaryBytes, HumanCount};
+use leakscope::recorder::{At, Cause, Certainty, PostMortem};
+
+use crate::{admin::object::Object, recording::leaks_on};
+
+/// Lines of code named to people; JSON has more.
+const NAMED: usize = 3;
+
+/// As `GET /admin/post-mortem` answers.
+pub fn json(of: &PostMortem) -> Object {
+    Object::default()
+        .with("cause", of.cause)
+        .with("certainty", of.certainty)
+        .with("evidence", &of.evidence)
+        .with("signal", &of.signal)
+        .with("at", &of.at)
+        .with("trend", &of.trend)
+        .with("growing", &of.growing)
+        .with("profile", &of.profile)
+        .with("leaks_on", leaks_on(of))
+        .with("settings", &of.settings)
+        .with("events", &of.events)
+        .with("pid", of.pid)
+        .with("build_id", &of.build_id)
+        .with("started_unix_ms", of.started_unix_ms)
+        .with("ended_unix_ms", of.ended_unix_ms)
+}
+
+/// What ended it and at how many bytes; how that is known; what had grown.
+pub fn lines(of: &PostMortem) -> [String; 3] {
+    [end(of), evidence(of), growth(of)]
+}
+
+fn end(of: &PostMortem) -> String {
+    let signal = of.signal.as_deref().unwrap_or("no signal");
+    let cause = match of.cause {
+        Cause::LimitKill => "killed by the memory limit".to_owned(),
+        Cause::Killed => format!("killed from outside ({signal}), not by the memory limit"),
+        Cause::Crashed => format!("crashed ({signal})"),
+        Cause::Stopped => "stopped in good order".to_owned(),
+    };
+    let leaks = match leaks_on(of) {
+        none if none.is_empty() => "none".to_owned(),
+        some => some.join(", "),
+    };
+    format!("{cause}{}; leaks on: {leaks}", figures(&of.at))
+}
+
+fn figures(at: &At) -> String {
+    let usage = match (at.usage_bytes, at.limit_bytes, at.limit_share) {
+        (Some(usage), Some(limit), Some(share)) => {
+            format!(" at {} of {} ({:.1} %)", BinaryBytes(usage), BinaryBytes(limit), share * 100.0)
+        }
+        (Some(usage), ..) => format!(" at {}, without a limit", BinaryBytes(usage)),
+        (None, ..) => ", before its first sample".to_owned(),
+    };
+    let requests = at.requests.map(|requests| format!(", after {} requests", HumanCount(requests)));
+    let uptime = at.uptime_seconds.map(|seconds| format!(" and {seconds:.1} s"));
+    usage + &requests.unwrap_or_default() + &uptime.unwrap_or_default()
+}
+
+fn evidence(of: &PostMortem) -> String {
+    let certainty = match of.certainty {
+        Certainty::Certain => "certain",
+        Certainty::Likely => "likely",
+    };
+    format!("{certainty}: {}", of.evidence.join("; "))
+}
+
+fn growth(of: &PostMortem) -> String {
+    let trend = of.trend.as_ref();
+    let verdict = trend.and_then(|trend| trend["verdict"].as_str()).unwrap_or("unknown");
+    let slope = trend.and_then(|trend| trend["bytes_per_second"]["value"].as_f64());
+    let slope = slope.map(|slope| {
+        let sign = if slope < 0.0 { '-' } else { '+' };
+        format!(" ({sign}{}/s)", BinaryBytes(slope.abs() as u64))
+    });
+    let named: Vec<_> = of
+        .growing
+        .iter()
+        .take(NAMED)
+        .map(|line| format!("{} {} ({:.0} %)", line.location, BinaryBytes(line.bytes), line.share * 100.0))
+        .collect();
+    let named = match named.is_empty() {
+        true => format!("heap profile: {}", of.profile),
+        false => format!("grown most: {}", named.join(", ")),
+    };
+    format!("trend at the end: {verdict}{}; {named}", slope.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use leakscope::recorder::Growing;
+    use serde_json::json;
+
+    use super::*;
+
+    fn post_mortem() -> PostMortem {
+        serde_json::from_value(json!({
+            "cause": "limit_kill", "certainty": "certain", "evidence": ["counted", "seen"], "signal": "SIGKILL",
+            "at": {"usage_bytes": 256 << 20, "limit_bytes": 256 << 20, "limit_share": 1.0, "requests": 5212,
+                "uptime_seconds": 104.25},
+            "trend": {"verdict": "growing", "bytes_per_second": {"value": 1_228_800.0}},
+            "growing": [], "profile": "there is none", "state": {"leaks_on": ["cache", "history:fixed"]},
+            "settings": {}, "events": [], "run": 1, "pid": 1, "build_id": "b", "started_unix_ms": 1, "ended_unix_ms": 2
+        }))
+        .expect("its own form")
+    }
+
+    #[test]
+    fn three_lines_say_what_how_and_where() {
+        let mut of = post_mortem();
+        of.growing = ["a.rs:1", "b.rs:2", "c.rs:3", "d.rs:4"]
+            .map(|location| Growing {
+                location: location.into(),
+                function: "f".into(),
+                bytes: 64 << 20,
+                share: 0.25,
+            })
+            .into();
+        let expected = [
+            "killed by the memory limit at 256.00 MiB of 256.00 MiB (100.0 %), after 5,212 requests and 104.2 s; \
+             leaks on: cache, history:fixed",
+            "certain: counted; seen",
+            "trend at the end: growing (+1.17 MiB/s); grown most: a.rs:1 64.00 MiB (25 %), b.rs:2 64.00 MiB (25 %), \
+             c.rs:3 64.00 MiB (25 %)",
+        ];
+        assert_eq!(lines(&of), expected);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_made_up() {
+        let mut of = post_mortem();
+        (of.cause, of.certainty, of.trend) = (Cause::Killed, Certainty::Likely, None);
+        (of.at, of.signal) = (At::default(), None);
+        of.state.clear();
+        let expected = [
+            "killed from outside (no signal), not by the memory limit, before its first sample; leaks on: none",
+            "likely: counted; seen",
+            "trend at the end: unknown; heap profile: there is none",
+        ];
+        assert_eq!(lines(&of), expected);
+    }
+}
