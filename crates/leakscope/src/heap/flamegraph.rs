@@ -71,7 +71,8 @@ fn draw(options: &mut Options<'_>, lines: impl Iterator<Item = String>) -> Resul
 /// A stack in one line, outermost first, without what allocates for everyone at its inner end.
 fn folded(trace: &Trace) -> String {
     let frames: Vec<&Frame> = trace.frames().collect();
-    let asking = frames.iter().position(|frame| frame.owner != Owner::Runtime).unwrap_or(0);
+    let asking = frames.iter().position(|frame| frame.owner != Owner::Runtime);
+    let asking = asking.or_else(|| frames.iter().position(|frame| **frame == trace.site)).unwrap_or(0);
     let names: Vec<String> = frames[asking..].iter().rev().map(|frame| label(frame)).collect();
     names.join(";")
 }
