@@ -49,11 +49,11 @@ fn round(figures: &mut Figures) {
     assert_eq!(status, 200);
     service.drive("/api/data", LIVE_BYTES / CACHE_BYTES_PER_REQUEST, 4);
 
-    let before = service.rss_bytes();
+    let (pid, before) = (service.pid(), service.rss_bytes());
     let peak = AtomicU64::new(before);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| watch(service.pid(), &peak, &done));
+        scope.spawn(|| watch(pid, &peak, &done));
         figures.first_ms.push(time(&service, "/admin/memory/snapshot"));
         done.store(true, Ordering::Relaxed);
     });
