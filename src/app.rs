@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use leakscope::{
     memory::{self, Limit, LimitSource, Sampler, SamplerConfig},
 };
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -31,6 +31,7 @@ use crate::{
         profiles::Profiles,
     },
     config::Settings,
+    debug,
     http::{error::Error, server},
     leaks::Registry,
     post_mortem,
@@ -77,7 +78,7 @@ pub struct App {
     pub rss_at_start_bytes: u64,
     /// Requests answered on /api since the start.
     pub requests: Arc<AtomicU64>,
-    phase: AtomicU8,
+    phase: watch::Sender<Phase>,
 }
 
 /// Where the service is in its life.
@@ -99,11 +100,17 @@ impl App {
 
     /// Where the service is in its life.
     pub fn phase(&self) -> Phase {
-        [Phase::Starting, Phase::Ready, Phase::Draining][usize::from(self.phase.load(Relaxed))]
+        *self.phase.borrow()
+    }
+
+    /// Returns once the service is about to stop: for requests that take their time.
+    pub async fn draining(&self) {
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| *phase == Phase::Draining).await; // the sender lives as long as `self`
     }
 
     fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
+        self.phase.send_replace(phase);
     }
 }
 
@@ -143,7 +150,7 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
         started: Instant::now(),
         rss_at_start_bytes: memory::report().process.rss_bytes,
         requests,
-        phase: AtomicU8::new(Phase::Starting as u8),
+        phase: watch::Sender::new(Phase::Starting),
         service,
         settings,
     })
@@ -154,13 +161,18 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Head::openapi())
         .merge(workload::routes())
         .merge(admin::open_routes())
-        .merge(admin::guarded_routes())
+        .merge(guarded_routes())
+}
+
+/// What no page of another site may call.
+fn guarded_routes() -> OpenApiRouter<Arc<App>> {
+    admin::guarded_routes().merge(debug::routes())
 }
 
 /// The service's routes with guard, errors and telemetry around them.
 pub fn router(app: &Arc<App>) -> Router {
     app.metrics.expect_routes(DOCUMENT.routes());
-    let guarded = admin::guard(admin::guarded_routes(), &app.settings.allowed_hosts);
+    let guarded = admin::guard(guarded_routes(), &app.settings.allowed_hosts);
     let (routes, _) = workload::routes().merge(admin::open_routes()).merge(guarded).split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(method_not_allowed)

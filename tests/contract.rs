@@ -298,6 +298,8 @@ async fn every_documented_route_answers_and_those_of_the_contract_are_documented
         "GET /admin/post-mortem",
         "POST /admin/memory/baseline",
         "GET /admin/memory/trend",
+        "GET /debug/pprof/heap",
+        "GET /debug/pprof/flamegraph",
     ] {
         let documented = routes.iter().any(|(method, path)| format!("{method} {path}") == route);
         assert!(documented, "{route} is not in the document");
@@ -310,7 +312,7 @@ async fn every_documented_route_answers_and_those_of_the_contract_are_documented
 }
 
 #[tokio::test]
-async fn the_guard_stands_before_every_admin_route_and_before_no_other() {
+async fn the_guard_stands_before_every_admin_and_debug_route_and_before_no_other() {
     let service = Service::new();
     for (method, path) in documented(&service.ok("/openapi.json").await) {
         for (header, value, code) in
@@ -318,7 +320,8 @@ async fn the_guard_stands_before_every_admin_route_and_before_no_other() {
         {
             let answer = service.ask(method.clone(), &path, &[(header, value)], Body::empty()).await;
             let refused = answer.status == 403 && answer.json["error"]["code"] == code;
-            assert_eq!(refused, path.starts_with("/admin"), "{method} {path} with {header}: {}", answer.text);
+            let guarded = ["/admin", "/debug"].iter().any(|prefix| path.starts_with(prefix));
+            assert_eq!(refused, guarded, "{method} {path} with {header}: {}", answer.text);
         }
     }
     let lab = service.ask(Method::POST, "/admin/gc", &[("host", "lab.example:8080")], Body::empty()).await;

@@ -128,6 +128,15 @@ async fn queries_that_do_not_fit_say_what_would() {
         let answer = service.get(&format!("/admin/memory/trend?{query}")).await;
         assert_error(&answer, 400, "bad_url", message, "from 10 to 1800");
     }
+    for (path, message, expected) in [
+        ("/debug/pprof/heap?seconds=0", "seconds is 0", "seconds=300"),
+        ("/debug/pprof/heap?seconds=301", "seconds is 301", "seconds=300"),
+        ("/debug/pprof/heap?seconds=-1", "seconds", "seconds=300"),
+        ("/debug/pprof/heap?debug=1", "debug", "seconds=300"),
+        ("/debug/pprof/flamegraph?base=birth", "birth", "base=baseline"),
+    ] {
+        assert_error(&service.get(path).await, 400, "bad_url", message, expected);
+    }
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ fn top_site(site: &Site) -> Object {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SnapshotQuery {
-    /// Only this grouping: `line`, `function` or `file`.
+    /// Only this grouping: `line`, `function`, `file` or `stack` (the last one only when asked for).
     #[param(value_type = Option<String>, example = "line")]
     by: Option<By>,
     /// Places shown at most (15 files and 20 lines unless told).
@@ -161,7 +161,7 @@ struct SnapshotQuery {
 }
 
 impl Fields for SnapshotQuery {
-    const EXAMPLE: &'static str = "a query of by=line, by=function or by=file, and limit=20";
+    const EXAMPLE: &'static str = "a query of by=line, by=function, by=file or by=stack, and limit=20";
 }
 
 /// Takes a heap profile: live memory by file, line and function.
@@ -171,7 +171,7 @@ impl Fields for SnapshotQuery {
     tag = "memory",
     params(SnapshotQuery),
     responses(
-        (status = 200, body = Object, description = "`total_traced_mb`, `peak_traced_mb`, `by_file`, `by_line`, `by_function`, `tip`"),
+        (status = 200, body = Object, description = "`total_traced_mb`, `peak_traced_mb`, `by_file`, `by_line`, `by_function` (or `by_stack`), `tip`"),
         (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
         (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
     )
@@ -195,8 +195,10 @@ async fn snapshot(
             (By::File, "by_file", TOP_FILES),
             (By::Line, "by_line", TOP_LINES),
             (By::Function, "by_function", TOP_LINES),
+            (By::Stack, "by_stack", TOP_LINES),
         ];
-        let wanted = groups.into_iter().filter(|(by, ..)| query.by.is_none_or(|only| only == *by));
+        let wanted =
+            groups.into_iter().filter(|(by, ..)| query.by.map_or(*by != By::Stack, |only| only == *by));
         let object = wanted.fold(object, |object, (by, field, most)| {
             let sites = snapshot.sites(by);
             let sites: Vec<_> =
@@ -214,7 +216,9 @@ const SNAPSHOT_TIP: &str = "a place allocated what it is shown with, and somethi
 fn place(by: By, site: &Site) -> Object {
     let object = match by {
         By::File => Object::default().with("filename", &site.location),
-        By::Line => Object::default().with("location", &site.location).with("function", &site.function),
+        By::Line | By::Stack => {
+            Object::default().with("location", &site.location).with("function", &site.function)
+        }
         By::Function => Object::default().with("function", &site.location).with("file", &site.file),
     };
     object
@@ -222,6 +226,7 @@ fn place(by: By, site: &Site) -> Object {
         .with("size_error_bytes", site.bytes_error)
         .with("count", site.count)
         .with("count_error", site.count_error)
+        .with_some("stack", &site.stack)
 }
 
 /// What a diff shows, and what it does to the baseline.
@@ -232,7 +237,7 @@ struct DiffQuery {
     /// `true`: the baseline stays; else this profile becomes the next one.
     #[serde(default)]
     keep: bool,
-    /// What to group by: `line` (the default), `function` or `file`.
+    /// What to group by: `line` (the default), `function`, `file` or `stack`.
     #[serde(default)]
     #[param(value_type = Option<String>, example = "line")]
     by: By,
@@ -241,7 +246,8 @@ struct DiffQuery {
 }
 
 impl Fields for DiffQuery {
-    const EXAMPLE: &'static str = "a query of keep=true, by=line, by=function or by=file, and limit=20";
+    const EXAMPLE: &'static str =
+        "a query of keep=true, by=line, by=function, by=file or by=stack, and limit=20";
 }
 
 /// What grew since the baseline. The first call sets it; each later one compares, and becomes the new one unless `keep=true`.
@@ -341,6 +347,7 @@ fn grown(growth: &Growth) -> Object {
         .with("size_diff_error_bytes", growth.bytes_diff_error)
         .with("count_diff", growth.count_diff)
         .with_size_kb("current_size", site.bytes)
+        .with_some("stack", &site.stack)
 }
 
 /// Gives the allocator's unused pages back to the system.

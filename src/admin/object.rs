@@ -15,6 +15,11 @@ impl Object {
         self
     }
 
+    /// Adds a list, unless it is empty.
+    pub fn with_some(self, name: &str, list: &[impl Serialize]) -> Self {
+        if list.is_empty() { self } else { self.with(name, list) }
+    }
+
     /// Adds `{name}_mb` (MiB, two decimals) and `{name}_bytes`.
     pub fn with_size(self, name: &str, bytes: impl Into<i128>) -> Self {
         self.with_size_in(name, "mb", MIB, bytes.into())

@@ -51,10 +51,7 @@ impl Profiles {
     /// Profiling is off or failed.
     pub fn take(&self) -> Result<Arc<Snapshot>, Error> {
         locked(&self.undisturbed).get_or_insert_with(|| Arc::new(memory::report()));
-        let profile = self.profiler.snapshot().map_err(|error| match error {
-            heap::Error::Off(why) => Error::ProfilingOff(why),
-            heap::Error::Failed(why) => Error::ProfileFailed(why),
-        });
+        let profile = self.profiler.snapshot().map_err(refused);
         *locked(&self.undisturbed) = None;
         locked(&self.last).profile = Some(profile.clone());
         profile
@@ -102,6 +99,14 @@ impl Profiles {
     /// Sets what the next diff compares with; returns what it was.
     pub fn set_baseline(&self, snapshot: Arc<Snapshot>) -> Option<Arc<Snapshot>> {
         locked(&self.baseline).replace(snapshot)
+    }
+}
+
+/// Why there is no profile, as clients see it.
+pub fn refused(error: heap::Error) -> Error {
+    match error {
+        heap::Error::Off(why) => Error::ProfilingOff(why),
+        heap::Error::Failed(why) => Error::ProfileFailed(why),
     }
 }
 

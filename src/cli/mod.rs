@@ -1,4 +1,4 @@
-//! The command line: `lab` (default), `serve`, `load`, `healthcheck`, `post-mortem`.
+//! The command line: `lab` (default), `serve`, `load`, `diff`, `healthcheck`, `post-mortem`.
 //!
 //! Arguments are read here, and what went wrong becomes a message and an exit code here. The work is done elsewhere.
 
@@ -6,6 +6,7 @@ use std::{fmt::Display, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod diff;
 mod healthcheck;
 mod instance;
 mod lab;
@@ -15,6 +16,8 @@ mod serve;
 
 /// Bad arguments or settings: EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
+/// A file that does not hold what it should: EX_DATAERR.
+const DATA: u8 = 65;
 /// What is needed is not to be had, such as the port: EX_UNAVAILABLE.
 const UNAVAILABLE: u8 = 69;
 /// Another one runs already; later it may work: EX_TEMPFAIL.
@@ -42,6 +45,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Send requests at a constant rate, and report latencies, errors and memory
     Load(load::Arguments),
+    /// Say what grew between two saved heap profiles
+    Diff(diff::Arguments),
     /// Ask a running service whether it is ready: exit code 0 if so, else 1
     Healthcheck(healthcheck::Arguments),
     /// Say how a run of the service ended: why, at how many bytes, and which lines had grown
@@ -95,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Lab(arguments) => lab::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::PostMortem(arguments) => post_mortem::run(&arguments),
     };

@@ -57,6 +57,9 @@ pub enum Error {
     /// A heap profile was tried and failed.
     #[error("the heap profile failed: {0}")]
     ProfileFailed(String),
+    /// Nothing to compare with.
+    #[error("there is no baseline yet; one does not survive a restart")]
+    NoBaseline,
     /// A Host header that is not ours: DNS rebinding looks like this.
     #[error("the host {0:?} is not one that this route answers to")]
     HostNotAllowed(String),
@@ -81,7 +84,7 @@ impl Error {
             Self::BadField { .. } | Self::UnknownVariant { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::NoLimit | Self::ProfilingOff(_) => StatusCode::CONFLICT,
+            Self::NoLimit | Self::ProfilingOff(_) | Self::NoBaseline => StatusCode::CONFLICT,
             Self::HostNotAllowed(_) | Self::CrossSite(_) => StatusCode::FORBIDDEN,
             Self::ProfileFailed(_) | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -105,6 +108,7 @@ impl Error {
             Self::NoLimit => "no_limit",
             Self::ProfilingOff(_) => "profiling_off",
             Self::ProfileFailed(_) => "profile_failed",
+            Self::NoBaseline => "no_baseline",
             Self::HostNotAllowed(_) => "host_not_allowed",
             Self::CrossSite(_) => "cross_site",
             Self::Draining => "draining",
@@ -132,6 +136,7 @@ impl Error {
             }
             Self::ProfilingOff(_) => "the default allocator on Linux, with prof:true in _RJEM_MALLOC_CONF".into(),
             Self::ProfileFailed(_) => "the same request again".into(),
+            Self::NoBaseline => "the same request after POST /admin/memory/baseline".into(),
             Self::HostNotAllowed(_) => {
                 "localhost, a loopback address, leaky-service, or a name listed in LEAKLAB_ALLOWED_HOSTS".into()
             }

@@ -159,7 +159,8 @@ fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-fn agent() -> ureq::Agent {
+/// A client that waits no longer than [`PATIENCE`], and for which a status is no error.
+pub fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into()
 }
 

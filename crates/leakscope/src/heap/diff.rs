@@ -44,13 +44,13 @@ pub fn diff(base: &Snapshot, now: &Snapshot, by: By) -> Vec<Growth> {
 
     let mut changes: HashMap<Key<'_>, Change<'_>> = HashMap::new();
     for stack in &now.stacks {
-        let change = changes.entry(Key::new(&stack.trace.site, by)).or_default();
-        change.place.add(&stack.trace.site, stack.live.bytes);
+        let change = changes.entry(Key::new(&stack.trace, by)).or_default();
+        change.place.add(&stack.trace, stack.live.bytes);
         change.add(before.get(&*stack.trace.addresses).copied(), Some(stack));
     }
     for stack in base.stacks.iter().filter(|stack| !after.contains(&*stack.trace.addresses)) {
-        let change = changes.entry(Key::new(&stack.trace.site, by)).or_default();
-        change.place.add(&stack.trace.site, 0.0);
+        let change = changes.entry(Key::new(&stack.trace, by)).or_default();
+        change.place.add(&stack.trace, 0.0);
         change.add(Some(stack), None);
     }
 

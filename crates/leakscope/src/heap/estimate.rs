@@ -29,15 +29,28 @@ impl Estimate {
             return Self::default();
         }
         let mean_bytes = sampled_bytes as f64 / samples as f64;
-        let p = -(-mean_bytes / interval_bytes as f64).exp_m1();
-        let count = samples as f64 / p;
+        let p = probability(mean_bytes, interval_bytes);
+        Self::of(samples as f64 / p, mean_bytes, p)
+    }
+
+    /// From un-biased figures, as a saved profile has them.
+    pub(super) fn of_unbiased(count: u64, bytes: u64, interval_bytes: u64) -> Self {
+        if count == 0 || bytes == 0 || interval_bytes == 0 {
+            return Self::default();
+        }
+        let mean_bytes = bytes as f64 / count as f64;
+        Self::of(count as f64, mean_bytes, probability(mean_bytes, interval_bytes))
+    }
+
+    /// So many allocations of that mean size, each of which is sampled with probability `p`.
+    fn of(count: f64, mean_bytes: f64, p: f64) -> Self {
         let count_variance = count * (1.0 - p) / p;
         Self {
             bytes: count * mean_bytes,
             count,
             bytes_variance: count_variance * mean_bytes * mean_bytes,
             count_variance,
-            samples,
+            samples: (count * p).round() as u64,
         }
     }
 
@@ -48,6 +61,11 @@ impl Estimate {
         self.count_variance += other.count_variance;
         self.samples += other.samples;
     }
+}
+
+/// That an allocation of this size is sampled.
+fn probability(bytes: f64, interval_bytes: u64) -> f64 {
+    -(-bytes / interval_bytes as f64).exp_m1()
 }
 
 #[cfg(test)]

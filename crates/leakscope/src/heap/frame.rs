@@ -18,6 +18,13 @@ pub(super) struct Frame {
     pub(super) owner: Owner,
 }
 
+impl Frame {
+    /// `file:line`; `None` where the file is unknown.
+    pub(super) fn position(&self) -> Option<String> {
+        (!self.file.is_empty()).then(|| format!("{}:{}", self.file, self.line))
+    }
+}
+
 /// Whose code a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {

@@ -28,10 +28,12 @@ use serde::Serialize;
 mod diff;
 mod dump;
 mod estimate;
+mod flamegraph;
 mod frame;
 mod jemalloc;
 mod parse;
 mod pprof;
+mod pprof_file;
 mod profiler;
 mod protobuf;
 mod saved;
@@ -41,9 +43,10 @@ mod tally;
 mod unwind;
 
 pub use diff::{Growth, diff};
+pub use pprof_file::read_pprof;
 pub use profiler::Profiler;
 pub use saved::{build_id, read_profile};
-pub use snapshot::{Site, Snapshot};
+pub use snapshot::{Position, Site, Snapshot};
 
 /// What the profiler can do here, decided at the start.
 #[derive(Debug, Clone, Serialize)]
@@ -93,4 +96,6 @@ pub enum By {
     Function,
     /// That frame's file.
     File,
+    /// The whole stack: one place for each way to that line.
+    Stack,
 }

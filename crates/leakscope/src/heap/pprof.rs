@@ -20,6 +20,14 @@ use super::{
     symbolize::Trace,
 };
 
+/// The label of each sample that names its place, as our own reports do: `go tool pprof -tags` sums by it.
+pub(super) const SITE_LABEL: &str = "allocated_at";
+
+/// `file:line`, or the function where the file is unknown.
+pub(super) fn site_name(site: &Frame) -> String {
+    site.position().unwrap_or_else(|| site.function.to_string())
+}
+
 impl Snapshot {
     /// The snapshot as a pprof profile: `inuse_objects` and `inuse_space`, un-biased, whole stacks.
     pub fn to_pprof(&self) -> Vec<u8> {
@@ -88,8 +96,12 @@ impl<'a> Encoder<'a> {
             let mut sample = Message::default();
             sample.packed(1, locations); // location_id
             sample.packed(2, [count as u64, bytes as u64]); // value
+            let mut label = Message::default();
+            label.number(1, self.string(SITE_LABEL)); // key
+            label.number(2, self.string(&site_name(&trace.site))); // str
+            sample.message(3, &label); // label
             self.profile.message(2, &sample);
-            let frames: Vec<&Frame> = trace.frames.iter().flat_map(|frames| frames.iter()).collect();
+            let frames: Vec<&Frame> = trace.frames().collect();
             if let Some(asking) = frames.iter().position(|frame| frame.owner != Owner::Runtime) {
                 inner.extend(frames[..asking].iter().map(|frame| &*frame.function));
                 outer.extend(frames[asking..].iter().map(|frame| &*frame.function));
@@ -215,81 +227,45 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-    use crate::heap::{estimate::Estimate, frame::growth_site, snapshot::Stack};
-
-    /// A message's fields in order: number, and either a number or bytes.
-    #[derive(Debug, Clone, PartialEq)]
-    enum Value {
-        Number(u64),
-        Bytes(Vec<u8>),
-    }
-
-    fn varint(bytes: &mut &[u8]) -> u64 {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = bytes.split_first().expect("a whole number");
-            *bytes = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        value
-    }
-
-    fn fields(mut bytes: &[u8]) -> Vec<(u64, Value)> {
-        let mut fields = Vec::new();
-        while !bytes.is_empty() {
-            let tag = varint(&mut bytes);
-            let number = varint(&mut bytes);
-            let value = match tag & 7 {
-                0 => Value::Number(number),
-                2 => {
-                    let (value, rest) = bytes.split_at(number as usize);
-                    bytes = rest;
-                    Value::Bytes(value.to_vec())
-                }
-                other => panic!("wire type {other}"),
-            };
-            fields.push((tag >> 3, value));
-        }
-        fields
-    }
+    use crate::heap::{
+        estimate::Estimate,
+        frame::growth_site,
+        protobuf::{Value, fields, packed},
+        snapshot::Stack,
+    };
 
     /// A decoded message.
-    struct Decoded(Vec<(u64, Value)>);
+    struct Decoded(Vec<u8>);
 
     impl Decoded {
         fn gunzip(profile: &[u8]) -> Self {
             let mut bytes = Vec::new();
             GzDecoder::new(profile).read_to_end(&mut bytes).unwrap();
-            Self(fields(&bytes))
+            Self(bytes)
         }
 
         fn number(&self, field: u64) -> u64 {
-            let found = self.0.iter().find(|(number, _)| *number == field);
+            let found = fields(&self.0).unwrap().into_iter().find(|(number, _)| *number == field);
             found.map_or(
                 0,
-                |(_, value)| if let Value::Number(number) = value { *number } else { panic!("{field}") },
+                |(_, value)| if let Value::Number(number) = value { number } else { panic!("{field}") },
             )
         }
 
         fn all(&self, field: u64) -> Vec<Vec<u8>> {
-            let bytes = |(number, value): &(u64, Value)| match value {
-                Value::Bytes(bytes) if *number == field => Some(bytes.clone()),
+            let bytes = |(number, value)| match value {
+                Value::Bytes(bytes) if number == field => Some(bytes.to_vec()),
                 _ => None,
             };
-            self.0.iter().filter_map(bytes).collect()
+            fields(&self.0).unwrap().into_iter().filter_map(bytes).collect()
         }
 
         fn messages(&self, field: u64) -> Vec<Self> {
-            self.all(field).iter().map(|bytes| Self(fields(bytes))).collect()
+            self.all(field).into_iter().map(Self).collect()
         }
 
         fn numbers(&self, field: u64) -> Vec<u64> {
-            let packed = self.all(field).concat();
-            let mut rest = packed.as_slice();
-            std::iter::from_fn(|| (!rest.is_empty()).then(|| varint(&mut rest))).collect()
+            packed(&self.all(field).concat()).unwrap()
         }
 
         fn string(&self, index: u64) -> String {

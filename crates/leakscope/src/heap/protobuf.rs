@@ -1,4 +1,4 @@
-//! The little of protobuf's wire format that pprof needs, for writing.
+//! The little of protobuf's wire format that pprof needs.
 
 /// A message under construction.
 #[derive(Default)]
@@ -48,6 +48,58 @@ impl Message {
     }
 }
 
+/// A field's value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Value<'a> {
+    /// An integer; negative ones as their two's complement.
+    Number(u64),
+    /// A string, bytes, a message or packed numbers.
+    Bytes(&'a [u8]),
+}
+
+/// A message's fields in order, by number; the error says what is no protobuf.
+pub(super) fn fields(mut message: &[u8]) -> Result<Vec<(u64, Value<'_>)>, &'static str> {
+    const CUT: &str = "a field is cut short";
+    let mut fields = Vec::new();
+    while !message.is_empty() {
+        let tag = varint(&mut message)?;
+        let value = match tag & 7 {
+            VARINT => Value::Number(varint(&mut message)?),
+            LENGTH_DELIMITED => {
+                let length = usize::try_from(varint(&mut message)?).map_err(|_| CUT)?;
+                let (value, rest) = message.split_at_checked(length).ok_or(CUT)?;
+                message = rest;
+                Value::Bytes(value)
+            }
+            _ => return Err("a field of a type that pprof has none of"),
+        };
+        fields.push((tag >> 3, value));
+    }
+    Ok(fields)
+}
+
+/// The numbers of a packed field.
+pub(super) fn packed(mut field: &[u8]) -> Result<Vec<u64>, &'static str> {
+    let mut numbers = Vec::new();
+    while !field.is_empty() {
+        numbers.push(varint(&mut field)?);
+    }
+    Ok(numbers)
+}
+
+fn varint(bytes: &mut &[u8]) -> Result<u64, &'static str> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first().ok_or("a number is cut short")?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err("a number is too long")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +122,34 @@ mod tests {
         let mut message = Message::default();
         message.number(1, -2i64 as u64);
         assert_eq!(message.into_bytes()[1..], [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+    }
+
+    #[test]
+    fn reads_what_it_writes_and_refuses_the_rest() {
+        let mut message = Message::default();
+        message.number(1, 150);
+        message.number(2, -2i64 as u64);
+        message.bytes(3, b"testing");
+        message.packed(4, [3, 270, 86_942]);
+        let bytes = message.into_bytes();
+        let read = fields(&bytes).unwrap();
+        let wanted =
+            [(1, Value::Number(150)), (2, Value::Number(-2i64 as u64)), (3, Value::Bytes(b"testing"))];
+        assert_eq!(read[..3], wanted);
+        let (4, Value::Bytes(numbers)) = read[3] else { panic!("{read:?}") };
+        assert_eq!(packed(numbers), Ok(vec![3, 270, 86_942]));
+        for end in 0..bytes.len() {
+            assert!(
+                fields(&bytes[..end]).is_ok_and(|fields| fields.len() < read.len())
+                    || fields(&bytes[..end]).is_err()
+            );
+        }
+        assert!(fields(&[0x0d, 0, 0, 0, 0]).is_err(), "32 bits");
+        assert!(fields(&[0x08, 0x80]).is_err(), "cut");
+        assert!(fields(&[0xff; 12]).is_err(), "too long");
+        assert!(
+            fields(&[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).is_err(),
+            "longer than all"
+        );
     }
 }

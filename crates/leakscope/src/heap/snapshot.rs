@@ -56,6 +56,18 @@ pub struct Site {
     pub count_error: u64,
     /// Sampled allocations behind the figures.
     pub samples: u64,
+    /// Where the key is the stack: all of it, innermost first, inlined functions too. Else empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<Position>,
+}
+
+/// One frame of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Position {
+    /// Function, demangled.
+    pub function: String,
+    /// `file:line`; empty where unknown.
+    pub location: String,
 }
 
 impl Snapshot {
@@ -77,8 +89,8 @@ impl Snapshot {
     pub fn sites(&self, by: By) -> Vec<Site> {
         let mut places: HashMap<Key<'_>, (Place<'_>, Estimate)> = HashMap::new();
         for Stack { trace, live, .. } in &self.stacks {
-            let (place, total) = places.entry(Key::new(&trace.site, by)).or_default();
-            place.add(&trace.site, live.bytes);
+            let (place, total) = places.entry(Key::new(trace, by)).or_default();
+            place.add(trace, live.bytes);
             total.add(live);
         }
         let mut sites: Vec<_> = places.iter().map(|(key, (place, total))| place.site(key, total)).collect();
@@ -108,15 +120,18 @@ pub(super) struct Key<'a> {
     line: u32,
     /// Tells functions apart that share a name: inlined ones come without their path.
     file: &'a str,
+    /// Tells the ways to one line apart, where asked for.
+    stack: Option<&'a [u64]>,
 }
 
 impl<'a> Key<'a> {
-    pub(super) fn new(site: &'a Frame, by: By) -> Self {
-        let (function, file) = (&*site.function, &*site.file);
+    pub(super) fn new(trace: &'a Trace, by: By) -> Self {
+        let Frame { function, file, line, .. } = &trace.site;
+        let stack = (by == By::Stack).then_some(&*trace.addresses);
         match by {
-            By::Line if !file.is_empty() => Self { name: file, line: site.line, file },
-            By::File if !file.is_empty() => Self { name: file, line: 0, file },
-            By::Line | By::File | By::Function => Self { name: function, line: 0, file },
+            By::Line | By::Stack if !file.is_empty() => Self { name: file, line: *line, file, stack },
+            By::File if !file.is_empty() => Self { name: file, line: 0, file, stack },
+            By::Line | By::File | By::Function | By::Stack => Self { name: function, line: 0, file, stack },
         }
     }
 }
@@ -125,25 +140,26 @@ impl<'a> Key<'a> {
 #[derive(Default)]
 pub(super) struct Place<'a> {
     /// The one that holds most so far, with its bytes.
-    largest: Option<(&'a Frame, f64)>,
+    largest: Option<(&'a Trace, f64)>,
     several_lines: bool,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn add(&mut self, site: &'a Frame, bytes: f64) {
+    pub(super) fn add(&mut self, trace: &'a Trace, bytes: f64) {
         match &mut self.largest {
             Some((largest, largest_bytes)) => {
-                self.several_lines |= largest.line != site.line;
+                self.several_lines |= largest.site.line != trace.site.line;
                 if bytes > *largest_bytes {
-                    (*largest, *largest_bytes) = (site, bytes);
+                    (*largest, *largest_bytes) = (trace, bytes);
                 }
             }
-            none => *none = Some((site, bytes)),
+            none => *none = Some((trace, bytes)),
         }
     }
 
     pub(super) fn site(&self, key: &Key<'_>, live: &Estimate) -> Site {
-        let frame = self.largest.map(|(frame, _)| frame);
+        let trace = self.largest.map(|(trace, _)| trace);
+        let frame = trace.map(|trace| &trace.site);
         Site {
             location: if key.line == 0 { key.name.to_owned() } else { format!("{}:{}", key.name, key.line) },
             function: frame.map(|frame| frame.function.to_string()).unwrap_or_default(),
@@ -154,8 +170,17 @@ impl<'a> Place<'a> {
             count: rounded(live.count),
             count_error: rounded(live.count_variance.sqrt()),
             samples: live.samples,
+            stack: trace.filter(|_| key.stack.is_some()).map(positions).unwrap_or_default(),
         }
     }
+}
+
+fn positions(trace: &Trace) -> Vec<Position> {
+    let position = |frame: &Frame| Position {
+        function: frame.function.to_string(),
+        location: frame.position().unwrap_or_default(),
+    };
+    trace.frames().map(position).collect()
 }
 
 /// To whole bytes or allocations.

@@ -33,6 +33,13 @@ pub(super) struct Trace {
     pub(super) site: Frame,
 }
 
+impl Trace {
+    /// All frames, innermost first, inlined functions too.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &Frame> + Clone {
+        self.frames.iter().flat_map(|frames| frames.iter())
+    }
+}
+
 /// What is known of addresses and stacks so far.
 #[derive(Default)]
 pub(super) struct Symbols {
