@@ -7,6 +7,8 @@ use crate::{admin::object::Object, recording::leaks_on};
 
 /// Lines of code named to people; JSON has more.
 const NAMED: usize = 3;
+/// A line that holds less is not named to people.
+const LEAST_SHARE: f64 = 0.01;
 
 /// As `GET /admin/post-mortem` answers.
 pub fn json(of: &PostMortem) -> Object {
@@ -81,6 +83,7 @@ fn growth(of: &PostMortem) -> String {
         .growing
         .iter()
         .take(NAMED)
+        .filter(|line| line.share >= LEAST_SHARE)
         .map(|line| format!("{} {} ({:.0} %)", line.location, BinaryBytes(line.bytes), line.share * 100.0))
         .collect();
     let named = match named.is_empty() {
