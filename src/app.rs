@@ -138,7 +138,7 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
         profiler,
         trend: TrendWatch::new(&sampler, limit),
         sampler,
-        metrics: Metrics::install(&service),
+        metrics: Metrics::new(&service),
         traces: Traces::from_env(),
         started: Instant::now(),
         rss_at_start_bytes: memory::report().process.rss_bytes,

@@ -162,7 +162,7 @@ fn load_through_the_kill(url: &str) -> thread::JoinHandle<serde_json::Value> {
     let url = format!("{url}/api/data");
     thread::spawn(move || {
         let output = Command::new(env!("CARGO_BIN_EXE_leaklab"))
-            .args(["load", "--url", &url, "--rate", "1000", "--duration", "8s", "--json"])
+            .args(["load", "--url", &url, "--rate", "1000", "--requests", "3000", "--json"])
             .output()
             .expect("the binary starts");
         assert!(output.status.success(), "{output:?}");

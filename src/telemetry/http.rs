@@ -213,7 +213,6 @@ fn header(id: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use axum::{Extension, body::Body, http::Method, routing::get};
-    use metrics_exporter_prometheus::PrometheusHandle;
     use tower::ServiceExt;
 
     use super::*;
@@ -221,7 +220,7 @@ mod tests {
 
     struct Watched {
         routes: Router,
-        metrics: PrometheusHandle,
+        requests: Arc<Requests>,
         api_requests: Arc<AtomicU64>,
     }
 
@@ -234,15 +233,15 @@ mod tests {
                 format!("{} {}", context.request_id(), context.trace_id())
             };
             let routes = Router::new().route("/api/items/{id}", get(echo)).route("/health", get(echo));
-            let (requests, metrics) = Requests::new("under-test");
+            let requests = Arc::new(Requests::new("under-test"));
             let api_requests = Arc::new(AtomicU64::new(0));
             let instruments = Instruments {
-                requests: Arc::new(requests),
+                requests: Arc::clone(&requests),
                 tracer: None,
                 api_requests: Arc::clone(&api_requests),
                 measured: false,
             };
-            Self { routes: routes.layer(Instrument(Arc::new(instruments))), metrics, api_requests }
+            Self { routes: routes.layer(Instrument(Arc::new(instruments))), requests, api_requests }
         }
 
         async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -257,7 +256,7 @@ mod tests {
         /// The value of the only series of that metric that has all of these labels.
         #[track_caller]
         fn value(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
-            let text = self.metrics.render();
+            let text = self.requests.render();
             let mut lines = text.lines().filter(|line| {
                 line.starts_with(&format!("{metric}{{"))
                     && labels.iter().all(|(name, value)| line.contains(&format!("{name}=\"{value}\"")))
@@ -297,9 +296,7 @@ mod tests {
     #[tokio::test]
     async fn a_route_exists_with_0_before_its_first_request() {
         let watched = Watched::new();
-        let (requests, metrics) = Requests::new("under-test");
-        requests.expect(&Method::GET, "/api/items/{id}");
-        let watched = Watched { metrics, ..watched };
+        watched.requests.expect(&Method::GET, "/api/items/{id}");
         assert_eq!(watched.value("http_requests_total", &[("method", "GET"), ("status", "200")]), 0.0);
         assert_eq!(watched.value("http_request_duration_seconds_count", &[("method", "GET")]), 0.0);
     }

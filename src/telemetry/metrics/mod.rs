@@ -5,24 +5,20 @@
 //! not there, and no stale value can stay. The names and labels are a contract with dashboards, alerts and labs.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    thread,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::http::Method;
 use leakscope::memory::{self, Report};
-use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::app::App;
 
+mod durations;
 mod readings;
 mod requests;
 
 pub(super) use requests::{Endpoint, Requests, method_index, method_name};
-
-/// Time between two upkeeps. Histograms keep raw samples in between: at 20,000 requests/s, 2,000 of 16 bytes.
-const UPKEEP: Duration = Duration::from_millis(100);
 
 /// Age up to which a memory report serves another scrape: a storm of scrapes costs five reports a second at most.
 const REPORT_AGE: Duration = Duration::from_millis(200);
@@ -30,28 +26,13 @@ const REPORT_AGE: Duration = Duration::from_millis(200);
 /// The process's metrics.
 pub struct Metrics {
     requests: Arc<Requests>,
-    requests_text: PrometheusHandle,
     report: Mutex<Option<(Instant, Arc<Report>)>>,
-    /// Its end ends the upkeep thread.
-    _upkeep: mpsc::Sender<()>,
 }
 
 impl Metrics {
-    /// Makes the recorders and starts the upkeep thread, which ends with the returned value. `service` is the label of
-    /// that name.
-    pub fn install(service: &str) -> Self {
-        let (requests, requests_text) = Requests::new(service);
-        let (_upkeep, stop) = mpsc::channel::<()>();
-        let handle = requests_text.clone();
-        thread::Builder::new()
-            .name("metrics-upkeep".into())
-            .spawn(move || {
-                while stop.recv_timeout(UPKEEP) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    handle.run_upkeep();
-                }
-            })
-            .expect("a thread at the start of the process");
-        Self { requests: Arc::new(requests), requests_text, report: Mutex::default(), _upkeep }
+    /// Nothing recorded yet. `service` is the label of that name.
+    pub fn new(service: &str) -> Self {
+        Self { requests: Arc::new(Requests::new(service)), report: Mutex::default() }
     }
 
     /// Makes the series of these routes exist with 0 before the first request.
@@ -64,7 +45,7 @@ impl Metrics {
     /// Prometheus text. A few milliseconds once a second, less in between; call it off the async runtime.
     pub fn render(&self, app: &App) -> String {
         let report = self.report();
-        let mut text = self.requests_text.render();
+        let mut text = self.requests.render();
         text.push_str(&readings::render(app, &report));
         text
     }

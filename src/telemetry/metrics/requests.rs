@@ -2,22 +2,23 @@
 
 use std::{
     collections::HashMap,
+    fmt::Write,
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
 use axum::http::{Method, StatusCode};
 use leakscope::request::{self, Measured};
-use metrics::{
-    Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder,
-};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::{Counter, counter, describe_counter, with_local_recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder, formatting::sanitize_label_value};
+
+use super::durations::Durations;
 
 const REQUESTS: &str = "http_requests_total";
 const DURATION: &str = "http_request_duration_seconds";
+const DURATION_HELP: &str = "Time from a request's arrival until its answer's head is ready, in seconds.";
 const ALLOCATED: &str = "http_request_allocated_bytes_total";
 const FREED: &str = "http_request_freed_bytes_total";
-const BUCKETS_SECONDS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Label of what is not a route or not a usual method: clients must not make up label values.
 const OTHER: &str = "other";
@@ -47,6 +48,7 @@ pub(in crate::telemetry) fn method_name(index: usize) -> &'static str {
 
 /// All series of requests.
 pub(in crate::telemetry) struct Requests {
+    /// Of the counters.
     recorder: PrometheusRecorder,
     service: Arc<str>,
     /// By the route's pattern: as many as the router has routes.
@@ -69,30 +71,23 @@ struct Memory {
     freed: Counter,
 }
 
+#[derive(Default)]
 struct Series {
-    duration: Histogram,
+    durations: Durations,
     by_status: [OnceLock<Counter>; STATUSES.len()],
 }
 
 impl Requests {
-    /// The recorder of requests, and the handle that renders it and does its upkeep.
-    pub fn new(service: &str) -> (Self, PrometheusHandle) {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &BUCKETS_SECONDS)
-            .expect("there are buckets")
-            .build_recorder();
+    /// Nothing recorded yet. `service` is the label of that name.
+    pub fn new(service: &str) -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
         with_local_recorder(&recorder, || {
             describe_counter!(REQUESTS, "Requests answered.");
-            describe_histogram!(
-                DURATION,
-                "Time from a request's arrival until its answer's head is ready, in seconds."
-            );
             describe_counter!(ALLOCATED, "Bytes that requests allocated, in the allocator's size classes.");
             describe_counter!(FREED, "Bytes that requests freed until their answers were sent.");
         });
-        let handle = recorder.handle();
         let measured = request::available().is_ok();
-        let requests = Self {
+        Self {
             other: Arc::new(Endpoint::new(
                 OTHER.into(),
                 measured.then(|| Memory::new(&recorder, OTHER.into())),
@@ -101,8 +96,27 @@ impl Requests {
             service: service.into(),
             endpoints: RwLock::default(),
             measured,
-        };
-        (requests, handle)
+        }
+    }
+
+    /// Prometheus text of all series.
+    pub fn render(&self) -> String {
+        let mut text = self.recorder.handle().render();
+        let _ = writeln!(text, "# HELP {DURATION} {DURATION_HELP}\n# TYPE {DURATION} histogram");
+        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
+        for endpoint in endpoints.values().chain([&self.other]) {
+            for (method, series) in endpoint.series.iter().enumerate() {
+                let Some(series) = series.get() else { continue };
+                let labels = [
+                    ("service", &*self.service),
+                    ("method", method_name(method)),
+                    ("endpoint", &*endpoint.path),
+                ]
+                .map(|(label, value)| format!("{label}=\"{}\"", sanitize_label_value(value)));
+                series.durations.write(&mut text, DURATION, &labels.join(","));
+            }
+        }
+        text
     }
 
     /// The series of a route by its pattern; `None`: no route matched.
@@ -131,7 +145,7 @@ impl Requests {
 
     /// One request answered.
     pub fn record(&self, endpoint: &Endpoint, method: usize, status: StatusCode, took: Duration) {
-        self.series(endpoint, method).duration.record(took);
+        endpoint.series(method).durations.record(took);
         self.with_counter(endpoint, method, status, |counter| counter.increment(1));
     }
 
@@ -143,25 +157,19 @@ impl Requests {
             })
         };
         match STATUSES.iter().position(|known| *known == status.as_u16()) {
-            Some(place) => then(self.series(endpoint, method).by_status[place].get_or_init(new)),
+            Some(place) => then(endpoint.series(method).by_status[place].get_or_init(new)),
             None => then(&new()),
         }
-    }
-
-    fn series<'a>(&self, endpoint: &'a Endpoint, method: usize) -> &'a Series {
-        endpoint.series[method].get_or_init(|| {
-            let duration = with_local_recorder(&self.recorder, || {
-                histogram!(DURATION, "service" => Arc::clone(&self.service), "method" => method_name(method),
-                    "endpoint" => Arc::clone(&endpoint.path))
-            });
-            Series { duration, by_status: [const { OnceLock::new() }; STATUSES.len()] }
-        })
     }
 }
 
 impl Endpoint {
     fn new(path: Arc<str>, memory: Option<Memory>) -> Self {
         Self { path, series: [const { OnceLock::new() }; METHODS.len() + 1], memory }
+    }
+
+    fn series(&self, method: usize) -> &Series {
+        self.series[method].get_or_init(Series::default)
     }
 
     /// One request over, its answer sent.
