@@ -39,7 +39,7 @@ fn end(of: &PostMortem) -> String {
     let signal = of.signal.as_deref().unwrap_or("no signal");
     let cause = match of.cause {
         Cause::LimitKill => "killed by the memory limit".to_owned(),
-        Cause::Killed => format!("killed from outside ({signal}), not by the memory limit"),
+        Cause::Killed => format!("killed by somebody else ({signal}), not by the memory limit"),
         Cause::Crashed => format!("crashed ({signal})"),
         Cause::Stopped => "stopped in good order".to_owned(),
     };
@@ -140,7 +140,7 @@ mod tests {
         (of.at, of.signal) = (At::default(), None);
         of.state.clear();
         let expected = [
-            "killed from outside (no signal), not by the memory limit, before its first sample; leaks on: none",
+            "killed by somebody else (no signal), not by the memory limit, before its first sample; leaks on: none",
             "likely: counted; seen",
             "trend at the end: unknown; heap profile: there is none",
         ];
