@@ -7,6 +7,8 @@ use crate::{admin::object::Object, recording::leaks_on};
 
 /// Lines of code named to people; JSON has more.
 const NAMED: usize = 3;
+/// A line that holds less is not named to people.
+const LEAST_SHARE: f64 = 0.01;
 
 /// As `GET /admin/post-mortem` answers.
 pub fn json(of: &PostMortem) -> Object {
@@ -37,7 +39,7 @@ fn end(of: &PostMortem) -> String {
     let signal = of.signal.as_deref().unwrap_or("no signal");
     let cause = match of.cause {
         Cause::LimitKill => "killed by the memory limit".to_owned(),
-        Cause::Killed => format!("killed from outside ({signal}), not by the memory limit"),
+        Cause::Killed => format!("killed by somebody else ({signal}), not by the memory limit"),
         Cause::Crashed => format!("crashed ({signal})"),
         Cause::Stopped => "stopped in good order".to_owned(),
     };
@@ -81,6 +83,7 @@ fn growth(of: &PostMortem) -> String {
         .growing
         .iter()
         .take(NAMED)
+        .filter(|line| line.share >= LEAST_SHARE)
         .map(|line| format!("{} {} ({:.0} %)", line.location, BinaryBytes(line.bytes), line.share * 100.0))
         .collect();
     let named = match named.is_empty() {
@@ -137,7 +140,7 @@ mod tests {
         (of.at, of.signal) = (At::default(), None);
         of.state.clear();
         let expected = [
-            "killed from outside (no signal), not by the memory limit, before its first sample; leaks on: none",
+            "killed by somebody else (no signal), not by the memory limit, before its first sample; leaks on: none",
             "likely: counted; seen",
             "trend at the end: unknown; heap profile: there is none",
         ];
