@@ -99,7 +99,7 @@ pub fn reachable(mut address: SocketAddr) -> SocketAddr {
 /// Writes down what was seen of the service's end, and tells what else is known of it; `None`: nothing is.
 pub type Obituary<'a> = &'a dyn Fn(&Ending) -> Option<String>;
 
-/// Runs the lab until SIGINT, SIGTERM or SIGHUP. Call it on the main thread: see [`service`].
+/// Runs the lab until SIGINT, SIGTERM or SIGHUP. Call it on the main thread: see `service`.
 ///
 /// # Errors
 /// See [`Failure`]; that the service dies again and again is none.

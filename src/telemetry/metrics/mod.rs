@@ -1,7 +1,7 @@
 //! `/metrics`: what requests recorded, and what is read from the application's state at each scrape.
 //!
-//! Two kinds of rows, two recorders. Requests record into a recorder that lives as long as the process ([`requests`]).
-//! Everything else is read at the scrape into a recorder of that scrape ([`readings`]): a row that has nothing to say is
+//! Two kinds of rows, two recorders. Requests record into a recorder that lives as long as the process (`requests`).
+//! Everything else is read at the scrape into a recorder of that scrape (`readings`): a row that has nothing to say is
 //! not there, and no stale value can stay. The names and labels are a contract with dashboards, alerts and labs.
 
 use std::{

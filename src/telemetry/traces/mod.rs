@@ -1,6 +1,6 @@
 //! OTLP traces over gRPC where an endpoint is set; otherwise no span is made.
 //!
-//! The spans are the OpenTelemetry SDK's; the way out is this room's own ([`export`]), so that a collector that is slow or
+//! The spans are the OpenTelemetry SDK's; the way out is this room's own (`export`), so that a collector that is slow or
 //! dead costs requests nothing and every span is either sent or counted as dropped.
 
 use std::sync::Arc;
