@@ -119,7 +119,7 @@ pub(super) fn readable_path(file: &Path) -> String {
     };
     workspace_root()
         .and_then(|root| file.strip_prefix(root))
-        .or_else(|| after(REGISTRY, 1)) // index.crates.io-1949cf8c6b5b557f/
+        .or_else(|| after(REGISTRY, 1)) // index-1949cf8c6b5b557f/
         .or_else(|| after(GIT_CHECKOUTS, 0))
         .or_else(|| after(RUST_SRC, 0))
         .or_else(|| after("/rustc/", 1)) // commit hash
@@ -169,10 +169,10 @@ mod tests {
             ("<shop::Cart as serde::Serialize>::serialize", Some("/srv/shop/src/cart.rs"), Application),
             (
                 "serde_json::to_vec",
-                Some("/root/.cargo/registry/src/index.crates.io-1949/serde_json-1.0/src/ser.rs"),
+                Some("/home/me/.cargo/registry/src/index-1949/serde_json-1.0/src/ser.rs"),
                 Dependency,
             ),
-            ("wire::read", Some("/root/.cargo/git/checkouts/wire-12ab/34cd/src/lib.rs"), Dependency),
+            ("wire::read", Some("/home/me/.cargo/git/checkouts/wire-12ab/34cd/src/lib.rs"), Dependency),
             ("hyper::proto::h1::io::Buffered<T>::poll", None, Dependency),
             ("<bytes::BytesMut as bytes::BufMut>::put", None, Dependency),
             ("alloc::raw_vec::finish_grow", None, Runtime),
@@ -182,7 +182,7 @@ mod tests {
             ("alloc::vec::Vec<T>::push", Some("/rustc/59807616e/library/alloc/src/vec/mod.rs"), Runtime),
             (
                 "push",
-                Some("/root/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/vec/mod.rs"),
+                Some("/home/me/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/vec/mod.rs"),
                 Runtime,
             ),
             ("insert", Some("/rust/deps/hashbrown-0.16.1/src/raw.rs"), Runtime),
@@ -250,7 +250,7 @@ mod tests {
             (format!("{root}crates/leakscope/examples/mount.rs"), "crates/leakscope/examples/mount.rs"),
             ("/home/me/src/shop/src/cache.rs".into(), "shop/src/cache.rs"),
             (
-                "/root/.cargo/registry/src/index.crates.io-1949/hyper-1.8.1/src/lib.rs".into(),
+                "/home/me/.cargo/registry/src/index-1949/hyper-1.8.1/src/lib.rs".into(),
                 "hyper-1.8.1/src/lib.rs",
             ),
             ("/rustc/59807616e/library/std/src/rt.rs".into(), "library/std/src/rt.rs"),
