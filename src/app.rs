@@ -33,7 +33,7 @@ use crate::{
     config::Settings,
     debug,
     http::{error::Error, server},
-    leaks::Registry,
+    leaks::{Registry, Variant},
     post_mortem,
     recording::Recording,
     telemetry::{self, metrics::Metrics, traces::Traces, trend::TrendWatch},
@@ -93,9 +93,9 @@ pub enum Phase {
 }
 
 impl App {
-    /// Whether a leak may be switched on: something else than the host's memory must end it.
-    pub fn may_leak(&self) -> bool {
-        self.limit.source != LimitSource::None || self.no_limit
+    /// Whether that variant of a leak may be switched on: something else than the host's memory must end what may grow.
+    pub fn may_switch_on(&self, variant: Variant) -> bool {
+        !variant.may_grow() || self.limit.source != LimitSource::None || self.no_limit
     }
 
     /// Where the service is in its life.
@@ -239,7 +239,7 @@ fn tell_previous_end(app: &App) {
 fn arm(app: &App) {
     for (name, variant) in &app.settings.leaks {
         match app.leaks.get(name) {
-            Some(leak) if app.may_leak() => leak.set_variant(Some(*variant)),
+            Some(leak) if app.may_switch_on(*variant) => leak.set_variant(Some(*variant)),
             _ => tracing::warn!(leak = name, error = %Error::NoLimit, "not switched on"),
         }
     }

@@ -27,7 +27,7 @@ pub struct RawSettings {
     #[arg(long, env = "LEAKLAB_DATA_DIR", value_name = "DIR", default_value = ".leaklab")]
     pub data_dir: String,
 
-    /// Leaks that are on from the start, separated by commas (`cache,history`, or `cache:fixed`); a crash loop on purpose
+    /// Leaks that are on from the start, separated by commas (`cache,history`, or with a variant: `cache:fixed`, `cache:mine`); a crash loop on purpose
     #[arg(long, env = "LEAKLAB_LEAKS", value_name = "NAMES", default_value = "", hide_default_value = true)]
     pub leaks: String,
 
@@ -273,8 +273,12 @@ mod tests {
 
     #[test]
     fn leaks_take_an_optional_variant() {
-        let settings =
-            RawSettings { leaks: "cache, history:fixed".into(), ..raw() }.judge().expect("both are known");
-        assert_eq!(settings.leaks, [("cache", Variant::Leaky), ("history", Variant::Fixed)]);
+        let settings = RawSettings { leaks: "cache, history:fixed, listeners:mine".into(), ..raw() }
+            .judge()
+            .expect("both are known");
+        assert_eq!(
+            settings.leaks,
+            [("cache", Variant::Leaky), ("history", Variant::Fixed), ("listeners", Variant::Mine)]
+        );
     }
 }

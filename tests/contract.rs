@@ -112,6 +112,28 @@ async fn the_fixed_cache_hits_for_nine_of_ten_requests() {
 }
 
 #[tokio::test]
+async fn the_learners_variant_serves_shows_everywhere_and_is_not_called_a_leak() {
+    let service = Service::new();
+    for name in NAMES {
+        let on =
+            service.posted(&format!("/admin/leaks/{name}"), r#"{"enabled": true, "variant": "mine"}"#).await;
+        assert_eq!((&on["enabled"], &on["variant"]), (&json!(true), &json!("mine")), "{name}");
+    }
+    assert_eq!(service.ok("/api/data").await["leaks_triggered"], json!([]), "leaky ones only");
+    for (name, leak) in service.ok("/admin/leaks/status").await["leaks"].as_object().expect("by name") {
+        assert_eq!((&leak["variant"], &leak["requests"]), (&json!("mine"), &json!(1)), "{name}");
+    }
+    let metrics = service.get("/metrics").await.text;
+    for name in NAMES {
+        let series = format!("leak_enabled{{leak=\"{name}\",variant=\"mine\"}} 1");
+        assert!(metrics.lines().any(|line| line == series), "no {series} in:\n{metrics}");
+    }
+    let next = service.restarted();
+    let previous = &next.ok("/admin/leaks/status").await["previous_run"];
+    assert_eq!(previous["leaks_on"], json!(NAMES.map(|name| format!("{name}:mine"))));
+}
+
+#[tokio::test]
 async fn clear_says_what_it_removed_in_each_leaks_own_words_and_switches_nothing_off() {
     let service = Service::new();
     service.posted("/admin/leaks/all", r#"{"enabled": true}"#).await;
@@ -191,6 +213,8 @@ async fn without_a_limit_no_leak_is_switched_on_but_every_one_off() {
             (409, &json!("no_limit")),
             "{path}"
         );
+        let refused = service.post(path, r#"{"enabled": true, "variant": "mine"}"#).await;
+        assert_eq!(refused.status.as_u16(), 409, "{path}: nobody knows whether the learner's code leaks");
         service.posted(path, r#"{"enabled": false}"#).await;
         service.posted(path, r#"{"enabled": true, "variant": "fixed"}"#).await;
     }
@@ -342,18 +366,20 @@ async fn the_documentation_page_needs_no_other_site() {
     assert!(!page.text.contains("://"), "no address of another site");
 }
 
-/// Leaks named by the settings are on once the service serves, and a run without a limit refuses them.
+/// Leaks named by the settings are on once the service serves, and a run without a limit refuses those that may grow.
 #[tokio::test]
 async fn settings_switch_leaks_on_at_the_start() {
-    for (no_limit, on) in [(true, true), (false, false)] {
+    use leaklab::leaks::Variant::{Fixed, Leaky, Mine};
+    for (no_limit, on) in [(true, [Some(Leaky), Some(Mine), Some(Fixed)]), (false, [None, None, Some(Fixed)])]
+    {
         let data_dir = tempfile::tempdir().expect("a temporary folder");
         let mut settings = settings(data_dir.path());
-        settings.leaks = vec![("cache", leaklab::leaks::Variant::Leaky)];
+        settings.leaks = vec![("cache", Leaky), ("listeners", Mine), ("history", Fixed)];
         let mut app = app::build(settings, no_limit, None);
         std::sync::Arc::get_mut(&mut app).expect("nobody else has it yet").limit =
             leakscope::memory::Limit { bytes: None, source: leakscope::memory::LimitSource::None };
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         app::serve(std::sync::Arc::clone(&app), listener, std::future::ready(())).await.expect("it served");
-        assert_eq!(app.leaks.get("cache").expect("in the registry").variant().is_some(), on);
+        assert_eq!(app.leaks.iter().map(|leak| leak.variant()).collect::<Vec<_>>(), on);
     }
 }

@@ -49,7 +49,7 @@ async fn bodies_that_do_not_fit_say_what_would() {
             422,
             "unknown_variant",
             "mended",
-            "leaky, fixed",
+            "leaky, fixed, mine",
         ),
         ("/admin/leaks/cache", r#"{"enabled": true, "variant": 7}"#, 422, "bad_field", "a string", "variant"),
         (

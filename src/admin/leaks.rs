@@ -75,7 +75,7 @@ fn one(leak: &Leak) -> Object {
     }
 }
 
-const SWITCH_EXAMPLE: &str = r#"{"enabled": true}, with an optional "variant": "leaky" or "fixed""#;
+const SWITCH_EXAMPLE: &str = r#"{"enabled": true}, with an optional "variant": "leaky", "fixed" or "mine""#;
 
 /// Switches a leak.
 #[derive(Deserialize, ToSchema)]
@@ -84,7 +84,8 @@ struct Switch {
     /// On or off.
     #[schema(example = true)]
     enabled: bool,
-    /// `leaky` (the default) or `fixed`: which implementation to switch on. Ignored when switching off.
+    /// Which implementation to switch on: `leaky` (the default), `fixed`, or `mine`, the learner's in `exercises/`. Ignored
+    /// when switching off.
     #[schema(example = "leaky")]
     variant: Option<String>,
 }
@@ -105,7 +106,7 @@ impl Switch {
             name: name.to_owned(),
             names: Variant::NAMES.join(", "),
         })?;
-        if variant == Variant::Leaky && !app.may_leak() {
+        if !app.may_switch_on(variant) {
             return Err(Error::NoLimit);
         }
         Ok(Some(variant))

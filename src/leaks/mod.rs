@@ -1,7 +1,8 @@
 //! The patient's bugs: features of the service that keep memory they should let go, each with its repaired twin.
 //!
 //! A leak is a folder here and one word in `registry!` below: routes, status, metrics, settings and documentation come from
-//! the registry. Nothing here knows of admin, telemetry or the instrument.
+//! the registry. A third implementation, the learner's own, lies in `exercises/` and is compiled in beside the two. Nothing
+//! here knows of admin, telemetry or the instrument.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -21,7 +22,7 @@ macro_rules! registry {
         impl Registry {
             /// Every leak, switched off.
             pub fn new() -> Self {
-                Self { leaks: vec![$(Leak::new(stringify!($leak), $leak::FACTS, $leak::twins())),+] }
+                Self { leaks: vec![$(Leak::new(stringify!($leak), $leak::FACTS, $leak::implementations())),+] }
             }
         }
     };
@@ -37,26 +38,34 @@ pub enum Variant {
     Leaky,
     /// The same feature without it.
     Fixed,
+    /// What the learner makes of it: `exercises/`, which starts as a copy of the bug.
+    Mine,
 }
 
 impl Variant {
     /// Every variant, in the order in which they are shown.
-    pub const ALL: [Self; 2] = [Self::Leaky, Self::Fixed];
+    pub const ALL: [Self; 3] = [Self::Leaky, Self::Fixed, Self::Mine];
 
     /// Names as typed by users.
-    pub const NAMES: [&str; 2] = [Self::Leaky.name(), Self::Fixed.name()];
+    pub const NAMES: [&str; 3] = [Self::Leaky.name(), Self::Fixed.name(), Self::Mine.name()];
 
     /// The name as typed by users.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Leaky => "leaky",
             Self::Fixed => "fixed",
+            Self::Mine => "mine",
         }
     }
 
     /// The variant of that name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|variant| variant.name() == name)
+    }
+
+    /// Whether it may grow without bound: the bug does, and of the learner's code nobody knows.
+    pub const fn may_grow(self) -> bool {
+        !matches!(self, Self::Fixed)
     }
 }
 
@@ -111,6 +120,16 @@ pub struct Record {
     pub text: String,
 }
 
+/// A request was completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Id of the request.
+    pub request_id: &'a str,
+}
+
+/// What is called for each event.
+pub type Listener = Box<dyn FnMut(&Event<'_>) + Send>;
+
 /// What stays the same of a leak, whichever variant is on.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
@@ -145,24 +164,30 @@ trait Feature: Send + Sync {
         let _ = request_id;
         None
     }
+
+    /// Runs `during`, and calls `listener` for each event meanwhile, where the feature announces events.
+    fn listen(&self, listener: Listener, during: &mut dyn FnMut()) {
+        let _ = listener;
+        during();
+    }
 }
 
 /// A leak's implementations, in the order of [`Variant::ALL`].
-type Twins = [Box<dyn Feature>; Variant::ALL.len()];
+type Implementations = [Box<dyn Feature>; Variant::ALL.len()];
 
-/// One feature of the service with a memory bug, and its repaired twin.
+/// One feature of the service with a memory bug, its repaired twin, and the learner's repair.
 pub struct Leak {
     name: &'static str,
     facts: Facts,
-    twins: Twins,
+    implementations: Implementations,
     /// 0: off; else the place of the variant in [`Variant::ALL`], plus one.
     switch: AtomicU8,
     requests: AtomicU64,
 }
 
 impl Leak {
-    fn new(name: &'static str, facts: Facts, twins: Twins) -> Self {
-        Self { name, facts, twins, switch: AtomicU8::new(0), requests: AtomicU64::new(0) }
+    fn new(name: &'static str, facts: Facts, implementations: Implementations) -> Self {
+        Self { name, facts, implementations, switch: AtomicU8::new(0), requests: AtomicU64::new(0) }
     }
 
     /// Name in paths, metrics and labels.
@@ -189,14 +214,14 @@ impl Leak {
     /// Does the feature's work for one request with the variant that is on; returns that variant.
     pub fn serve(&self, request: &RequestInfo<'_>) -> Option<Variant> {
         let variant = self.variant()?;
-        self.twins[variant as usize].serve(request);
+        self.implementations[variant as usize].serve(request);
         self.requests.fetch_add(1, Relaxed);
         Some(variant)
     }
 
     /// What all variants hold together.
     pub fn held(&self) -> Held {
-        self.twins.iter().map(|twin| twin.held()).fold(Held::default(), |sum, held| Held {
+        self.implementations.iter().map(|one| one.held()).fold(Held::default(), |sum, held| Held {
             entries: sum.entries + held.entries,
             payload_bytes: sum.payload_bytes + held.payload_bytes,
         })
@@ -209,25 +234,33 @@ impl Leak {
 
     /// Lookups of all variants since the start, where that has a meaning.
     pub fn lookups(&self) -> Option<Lookups> {
-        self.twins
+        self.implementations
             .iter()
-            .filter_map(|twin| twin.lookups())
+            .filter_map(|one| one.lookups())
             .reduce(|sum, more| Lookups { hits: sum.hits + more.hits, misses: sum.misses + more.misses })
     }
 
     /// Lookups since the start of the variant that is on (of the leaky one while all are off), where that has a meaning.
     pub fn current_lookups(&self) -> Option<Lookups> {
-        self.twins[self.variant().unwrap_or(Variant::Leaky) as usize].lookups()
+        self.implementations[self.variant().unwrap_or(Variant::Leaky) as usize].lookups()
     }
 
     /// What any variant recorded of a request.
     pub fn record(&self, request_id: &str) -> Option<Record> {
-        self.twins.iter().find_map(|twin| twin.record(request_id))
+        self.implementations.iter().find_map(|one| one.record(request_id))
+    }
+
+    /// Runs `during`, and calls `listener` for each event of the variant that is on meanwhile, where it announces events.
+    pub fn listen(&self, listener: Listener, mut during: impl FnMut()) {
+        match self.variant() {
+            Some(variant) => self.implementations[variant as usize].listen(listener, &mut during),
+            None => during(),
+        }
     }
 
     /// Empties all variants and gives the memory back; returns the number of entries removed.
     pub fn clear(&self) -> u64 {
-        self.twins.iter().map(|twin| twin.clear()).sum()
+        self.implementations.iter().map(|one| one.clear()).sum()
     }
 }
 

@@ -115,3 +115,21 @@ fn a_request_takes_longer_the_more_listeners_there_are() {
     let with_4000 = quickest_of_20(4_000);
     assert!(with_4000 > 5 * with_200, "200 listeners: {with_200:?}, 4,000: {with_4000:?}");
 }
+
+#[test]
+fn who_listens_hears_every_request_meanwhile_and_only_the_bug_goes_on_telling() {
+    for (variant, heard_in_all) in [(Variant::Leaky, 5), (Variant::Fixed, 3)] {
+        let registry = Registry::new();
+        let listeners = registry.get("listeners").expect("in the registry");
+        listeners.set_variant(Some(variant));
+        let (hears, heard) = std::sync::mpsc::channel();
+        let listener = Box::new(move |event: &Event<'_>| {
+            let _ = hears.send(event.request_id.to_owned());
+        });
+        listeners.listen(listener, || drive(listeners, 0, 3));
+        let first = heard.try_recv().expect("it heard the first request");
+        assert_eq!(first, "00000000-0000-4000-8000-000000000000", "{variant:?}");
+        drive(listeners, 3, 2);
+        assert_eq!(1 + heard.try_iter().count(), heard_in_all, "{variant:?}");
+    }
+}

@@ -45,7 +45,7 @@ struct Answer<'a> {
     trace_id: &'a str,
     /// Time the answer took, in milliseconds.
     duration_ms: f64,
-    /// Leaks that kept memory for this request.
+    /// Leaks whose leaky variant served this request; never a twin, nor what a learner made of it.
     leaks_triggered: Vec<&'static str>,
     /// The answer itself.
     data: Data,
@@ -146,7 +146,9 @@ static SPANS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
     NAMES.iter().map(|name| (format!("leak.{name}"), format!("leak.triggered.{name}"))).collect()
 });
 
-/// Lets each leak that is on serve the request; returns those that kept memory for it.
+/// Lets each leak that is on serve the request; returns those whose leaky variant did.
+///
+/// Of the learner's code nobody knows whether it leaks, so it is not listed.
 fn feed_leaks(app: &App, context: &RequestContext, path: &str) -> Vec<&'static str> {
     let request = RequestInfo { request_id: context.request_id(), path };
     let mut triggered = Vec::new();

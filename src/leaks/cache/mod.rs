@@ -1,9 +1,12 @@
 //! A response cache. The bug: its key holds something unique to each request, so nothing is ever found again, and nothing expires.
 
-use super::{Facts, Twins, payload};
+use super::{Facts, Implementations, payload};
 
 mod fixed;
 mod leaky;
+#[path = "../../../exercises/cache.rs"]
+#[allow(missing_docs, dead_code, clippy::all)] // the learner's, half finished at times
+mod mine;
 
 /// Payload kept for one response: the rendered body and the origin's answer it was rendered from.
 pub const PAYLOAD_BYTES: usize = 2 * BUFFER_BYTES;
@@ -18,8 +21,12 @@ pub(super) const FACTS: Facts = Facts {
     removed_of_all_field: "cache_entries_removed",
 };
 
-pub(super) fn twins() -> Twins {
-    [Box::<leaky::ResponseCache>::default(), Box::<fixed::ResponseCache>::default()]
+pub(super) fn implementations() -> Implementations {
+    [
+        Box::<leaky::ResponseCache>::default(),
+        Box::<fixed::ResponseCache>::default(),
+        Box::<mine::ResponseCache>::default(),
+    ]
 }
 
 /// A response as the cache keeps it.

@@ -9,16 +9,14 @@ use std::{
 };
 
 use super::{
-    super::{Feature, Held, RequestInfo, locked, payload},
-    BUFFER_BYTES, Event, PAYLOAD_BYTES, react,
+    super::{Event, Feature, Held, Listener, RequestInfo, locked, payload},
+    BUFFER_BYTES, PAYLOAD_BYTES, react,
 };
-
-type Listener<'bus> = Box<dyn FnMut(&Event<'_>) + Send + 'bus>;
 
 /// Hears nothing and holds nothing between requests.
 #[derive(Default)]
 pub(super) struct Completions {
-    bus: Bus<'static>,
+    bus: Bus,
 }
 
 impl Feature for Completions {
@@ -37,17 +35,22 @@ impl Feature for Completions {
         let removed = std::mem::take(&mut *locked(&self.bus.listeners));
         removed.len() as u64
     }
+
+    fn listen(&self, listener: Listener, during: &mut dyn FnMut()) {
+        let _subscription = self.bus.subscribe(listener);
+        during();
+    }
 }
 
 #[derive(Default)]
-struct Bus<'bus> {
-    listeners: Mutex<BTreeMap<u64, Listener<'bus>>>,
+struct Bus {
+    listeners: Mutex<BTreeMap<u64, Listener>>,
     next_id: AtomicU64,
 }
 
-impl<'bus> Bus<'bus> {
+impl Bus {
     /// The listener hears every event until the guard is dropped.
-    fn subscribe(&self, listener: Listener<'bus>) -> Subscription<'_, 'bus> {
+    fn subscribe(&self, listener: Listener) -> Subscription<'_> {
         let id = self.next_id.fetch_add(1, Relaxed);
         locked(&self.listeners).insert(id, listener);
         Subscription { bus: self, id }
@@ -62,12 +65,12 @@ impl<'bus> Bus<'bus> {
 
 /// Unsubscribes when dropped.
 #[must_use = "the listener hears nothing once this is dropped"]
-struct Subscription<'a, 'bus> {
-    bus: &'a Bus<'bus>,
+struct Subscription<'a> {
+    bus: &'a Bus,
     id: u64,
 }
 
-impl Drop for Subscription<'_, '_> {
+impl Drop for Subscription<'_> {
     fn drop(&mut self) {
         // The listener is dropped after the lock is given back.
         let _removed = locked(&self.bus.listeners).remove(&self.id);
@@ -82,18 +85,26 @@ fn listener_buffer(text: &str) -> Box<[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    /// A listener that counts what it hears.
+    fn counter() -> (Arc<AtomicU64>, Listener) {
+        let heard = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&heard);
+        let listener = Box::new(move |_: &Event<'_>| {
+            counted.fetch_add(1, Relaxed);
+        });
+        (heard, listener)
+    }
 
     #[test]
     fn a_live_subscriber_gets_every_event_and_a_dropped_one_none() {
-        let (stays, leaves) = (AtomicU64::new(0), AtomicU64::new(0));
         let bus = Bus::default();
-        let _staying = bus.subscribe(Box::new(|_| {
-            stays.fetch_add(1, Relaxed);
-        }));
-        let leaving = bus.subscribe(Box::new(|_| {
-            leaves.fetch_add(1, Relaxed);
-        }));
+        let ((stays, staying), (leaves, leaving)) = (counter(), counter());
+        let _staying = bus.subscribe(staying);
+        let leaving = bus.subscribe(leaving);
         bus.publish(&Event { request_id: "first" });
         drop(leaving);
         bus.publish(&Event { request_id: "second" });
@@ -104,11 +115,9 @@ mod tests {
     fn events_from_many_threads_all_arrive() {
         const THREADS: u64 = 4;
         const EVENTS: u64 = 500;
-        let heard = AtomicU64::new(0);
         let bus = Bus::default();
-        let _subscription = bus.subscribe(Box::new(|_| {
-            heard.fetch_add(1, Relaxed);
-        }));
+        let (heard, listener) = counter();
+        let _subscription = bus.subscribe(listener);
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| (0..EVENTS).for_each(|_| bus.publish(&Event { request_id: "x" })));

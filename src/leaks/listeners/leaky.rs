@@ -3,11 +3,9 @@
 use std::sync::Mutex;
 
 use super::{
-    super::{Feature, Held, RequestInfo, locked, payload},
-    BUFFER_BYTES, Event, PAYLOAD_BYTES, react,
+    super::{Event, Feature, Held, Listener, RequestInfo, locked, payload},
+    BUFFER_BYTES, PAYLOAD_BYTES, react,
 };
-
-type Listener = Box<dyn FnMut(&Event<'_>) + Send>;
 
 #[derive(Default)]
 pub(super) struct Completions {
@@ -31,6 +29,11 @@ impl Feature for Completions {
         // Taking the list gives back its capacity too. The closures are dropped outside the lock.
         let removed = std::mem::take(&mut *locked(&self.listeners));
         removed.len() as u64
+    }
+
+    fn listen(&self, listener: Listener, during: &mut dyn FnMut()) {
+        locked(&self.listeners).push(listener);
+        during();
     }
 }
 

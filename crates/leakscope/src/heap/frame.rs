@@ -4,7 +4,10 @@
 //! Cargo keeps the code of dependencies under its registry, rustc names the standard library's files `/rustc/...`, and
 //! everything else with a file is the application's own. Nothing here knows any application by name.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
 
 /// A function at a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +112,7 @@ fn crate_of(function: &str) -> Option<&str> {
 /// `service/src/cache.rs` for one of another, `hyper-1.8.1/src/lib.rs` for a library's, `library/std/src/rt.rs` for
 /// the standard library's. It follows from the path alone, so that the same line has the same name in every snapshot.
 pub(super) fn readable_path(file: &Path) -> String {
+    let file = without_parent_folders(file);
     let file = file.to_string_lossy();
     let after = |marker: &str, skip: usize| {
         let mut rest = &file[file.find(marker)? + marker.len()..];
@@ -126,6 +130,19 @@ pub(super) fn readable_path(file: &Path) -> String {
         .or_else(|| from_package_folder(&file))
         .unwrap_or(&file)
         .to_owned()
+}
+
+/// `/srv/shop/src/cache/../../own/cache.rs` -> `/srv/shop/own/cache.rs`: a module with a `#[path]` has such a name.
+fn without_parent_folders(file: &Path) -> PathBuf {
+    file.components().fold(PathBuf::new(), |mut path, part| {
+        let folder_above = part == Component::ParentDir && path.file_name().is_some();
+        if folder_above {
+            path.pop();
+        } else {
+            path.push(part);
+        }
+        path
+    })
 }
 
 /// `/home/me/service/src/cache.rs` -> `service/src/cache.rs`: from the folder that holds Cargo's source folder.
@@ -257,6 +274,9 @@ mod tests {
             ("/x/lib/rustlib/src/rust/library/std/src/rt.rs".into(), "library/std/src/rt.rs"),
             ("/odd/place.rs".into(), "/odd/place.rs"),
             ("src/main.rs".into(), "src/main.rs"),
+            (format!("{root}src/leaks/cache/../../../exercises/cache.rs"), "exercises/cache.rs"),
+            ("src/cache/../own/./cache.rs".into(), "src/own/cache.rs"),
+            ("../../cache.rs".into(), "../../cache.rs"),
         ];
         for (path, wanted) in cases {
             assert_eq!(readable_path(Path::new(&path)), wanted);
