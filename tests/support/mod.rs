@@ -12,6 +12,8 @@ use std::{
 
 use serde_json::Value;
 
+pub mod lab;
+
 /// How long an effect may take before a test gives up; generous, since it is polled for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 

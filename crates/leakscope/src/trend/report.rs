@@ -4,6 +4,11 @@ use serde::Serialize;
 
 use super::{Config, MemorySample, Sample, Trend, Verdict, analyze_with_headroom};
 
+/// Growth of RSS that is too small to matter, in multiples of what is too small for the live heap. The allocator gives pages back
+/// when it likes and a program touches pages of its own for the first time for hours: the RSS of a service that keeps nothing
+/// was seen to wander by 400 KiB within minutes.
+const RSS_WANDERS: f64 = 16.0;
+
 /// The trend of each quantity.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MemorySeries {
@@ -39,21 +44,23 @@ pub struct TrendReport {
     pub series: MemorySeries,
 }
 
-/// Reads the samples of one process, oldest first. `limit_bytes` is compared with `usage_bytes`.
+/// Reads the samples of one process, oldest first. `limit_bytes` is compared with `usage_bytes`. What is negligible is said of the
+/// live heap; for RSS it is 16 times as much.
 pub fn report(samples: &[MemorySample], limit_bytes: Option<u64>, config: &Config) -> TrendReport {
     let headroom =
         limit_bytes.zip(samples.last()).map(|(limit, last)| limit as f64 - last.usage_bytes as f64);
-    let trend_of = |bytes: fn(&MemorySample) -> f64| {
+    let trend_of = |bytes: fn(&MemorySample) -> f64, config: &Config| {
         let column: Vec<Sample> = samples
             .iter()
             .map(|sample| Sample { seconds: sample.seconds, bytes: bytes(sample), requests: sample.requests })
             .collect();
         analyze_with_headroom(&column, headroom, config)
     };
+    let coarse = Config { negligible_bytes: RSS_WANDERS * config.negligible_bytes, ..*config };
     let series = MemorySeries {
-        live_heap: trend_of(|sample| sample.live_heap_bytes as f64),
-        rss: trend_of(|sample| sample.rss_bytes as f64),
-        unaccounted: trend_of(|sample| sample.unaccounted_bytes as f64),
+        live_heap: trend_of(|sample| sample.live_heap_bytes as f64, config),
+        rss: trend_of(|sample| sample.rss_bytes as f64, &coarse),
+        unaccounted: trend_of(|sample| sample.unaccounted_bytes as f64, config),
     };
     let (basis, trend) = [
         (Basis::LiveHeap, &series.live_heap),

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use leakscope::trend::Sample;
 
-use crate::generator::*;
+use crate::{generator::*, recorded};
 
 /// One series with its truth.
 pub struct Case {
@@ -39,10 +39,12 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "leak, random sizes", draw: leak_random_sizes },
     Family { name: "leak, by time", draw: leak_by_time },
     Family { name: "leak, in batches", draw: leak_in_batches },
+    Family { name: "leak, recorded noise", draw: leak_recorded },
     Family { name: "flat, usual noise", draw: flat },
     Family { name: "flat, heavy tails", draw: flat_heavy_tailed },
     Family { name: "flat, whole pages", draw: flat_in_pages },
     Family { name: "flat, by load", draw: flat_by_load },
+    Family { name: "flat, recorded noise", draw: flat_recorded },
     Family { name: "one step", draw: one_step },
     Family { name: "sawtooth", draw: sawtooth },
     Family { name: "burst", draw: burst },
@@ -195,12 +197,22 @@ fn leak_in_batches(rng: &mut Rng) -> Case {
     Case { samples, truth: Truth::Leak { from: 0, kept, by_request: false, deviation: noise.deviation } }
 }
 
+fn leak_recorded(rng: &mut Rng) -> Case {
+    let (requests, size, noise) = (steady(rng), leak_size(rng), recorded::noise(rng));
+    leaking(requests, size, 0, |_| 0.0, noise)
+}
+
 fn still(rng: &mut Rng, settled: usize, signal: impl Fn(usize) -> f64, noise: Noise) -> Case {
     Case { samples: samples(&steady(rng), signal, &noise), truth: Truth::Still { settled } }
 }
 
 fn flat(rng: &mut Rng) -> Case {
     let noise = usual(rng);
+    still(rng, 0, |_| 0.0, noise)
+}
+
+fn flat_recorded(rng: &mut Rng) -> Case {
+    let noise = recorded::noise(rng);
     still(rng, 0, |_| 0.0, noise)
 }
 

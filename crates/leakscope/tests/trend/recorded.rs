@@ -1,6 +1,58 @@
 //! Series that were not generated.
 
-use leakscope::trend::{Config, Sample, Verdict, analyze};
+use fastrand::Rng;
+use leakscope::trend::{Config, MemorySample, Sample, Verdict, analyze, report};
+
+use crate::generator::{Noise, SECONDS, magnitude};
+
+/// A service that keeps nothing, from its first second on: `seconds,live_heap_bytes,rss_bytes,unaccounted_bytes,requests`, once a
+/// second. 50 requests a second; scraped every 5 seconds, and its heap profiled every 10.
+const AT_REST: &str = include_str!("service_at_rest.csv");
+
+fn service_at_rest() -> Vec<MemorySample> {
+    let sample = |line: &str| {
+        let fields: Vec<f64> = line.split(',').map(|field| field.parse().expect("a number")).collect();
+        MemorySample {
+            seconds: fields[0],
+            live_heap_bytes: fields[1] as u64,
+            rss_bytes: fields[2] as u64,
+            unaccounted_bytes: fields[3] as i64,
+            usage_bytes: fields[2] as u64,
+            requests: fields[4] as u64,
+        }
+    };
+    AT_REST.lines().skip(1).map(sample).collect()
+}
+
+/// The live heap of that service after its warm-up, up to 64 times as loud: from any second on, to and fro.
+pub fn noise(rng: &mut Rng) -> Noise {
+    const WARM_UP_SECONDS: usize = 60;
+    let live: Vec<f64> =
+        service_at_rest().iter().skip(WARM_UP_SECONDS).map(|sample| sample.live_heap_bytes as f64).collect();
+    let mean = live.iter().sum::<f64>() / live.len() as f64;
+    let (loudness, from, turn) = (magnitude(rng, 1.0, 64.0), rng.usize(..live.len()), 2 * live.len() - 2);
+    let at = |second: usize| {
+        let place = (from + second) % turn;
+        live[place.min(turn - place)] - mean
+    };
+    let bytes: Vec<f64> = (0..SECONDS).map(|second| loudness * at(second)).collect();
+    let deviation = (bytes.iter().map(|value| value * value).sum::<f64>() / bytes.len() as f64).sqrt();
+    Noise { bytes, deviation }
+}
+
+/// Whenever it is asked. A new wiggle of the heap may need a few seconds' patience.
+#[test]
+fn a_service_at_rest_is_never_growing_and_nearly_always_flat() {
+    let samples = service_at_rest();
+    let verdicts = (1..=samples.len()).map(|end| {
+        let report = report(&samples[..end], Some(256 << 20), &Config::default());
+        assert_ne!(report.trend.verdict, Verdict::Growing, "after {end} s: {report:#?}");
+        report.trend.verdict
+    });
+    let flat: Vec<bool> = verdicts.skip(90).map(|verdict| verdict == Verdict::Flat).collect();
+    let share = flat.iter().filter(|flat| **flat).count() as f64 / flat.len() as f64;
+    assert!(share >= 0.95, "{share}");
+}
 
 /// Milliseconds of each batch of 200,000 events, and the process's private memory in MB (10^6 bytes) after it: printed by a real leak's
 /// reproduction (a .NET process that runs a JavaScript engine, February 2020).
