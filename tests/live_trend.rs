@@ -1,4 +1,5 @@
-//! The trend against the running binary: each leak under a steady load is seen to grow, by what it keeps per request.
+//! The trend against the running binary: each leak under a steady load is seen to grow, by what it keeps per request; what
+//! keeps nothing is flat; and the time to the limit is what then happens.
 
 mod support;
 
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::Service;
+use support::{Service, agent, get, lab::Lab};
 
 const KIB: u64 = 1024;
 
@@ -51,7 +52,7 @@ fn grows(patient: &Patient) {
     let service = Service::start(&[]);
     let (status, _) = service.post(&format!("/admin/leaks/{leak}"), r#"{"enabled":true}"#);
     assert_eq!(status, 200);
-    let mut load = Load::start(&service);
+    let mut load = Load::start(&service.url, DECIDED_WITHIN);
     let mut decided = None;
     while load.goes_on() {
         if decided.is_none() && service.ok("/admin/memory/trend")["verdict"] == "growing" {
@@ -73,25 +74,64 @@ fn grows(patient: &Patient) {
     assert_eq!(said, 1, "{leak}: {log:#?}");
 }
 
-/// `leaklab load`, for as long as a verdict may take. Killed when dropped.
+#[test]
+#[ignore = "a minute and a half of load: run by the gate"]
+fn what_keeps_nothing_is_flat() {
+    thread::scope(|scope| {
+        for body in [r#"{"enabled":true,"variant":"fixed"}"#, r#"{"enabled":false}"#] {
+            scope.spawn(move || {
+                let service = Service::start(&[]);
+                let (status, _) = service.post("/admin/leaks/all", body);
+                assert_eq!(status, 200);
+                let mut load = Load::start(&service.url, DECIDED_WITHIN);
+                while load.goes_on() {
+                    thread::sleep(Duration::from_secs(1));
+                }
+                let trend = service.ok("/admin/memory/trend");
+                assert_eq!(trend["verdict"], "flat", "{body}: {trend:#}");
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "a minute of load: run by the gate"]
+fn the_time_to_the_limit_is_what_then_happens() {
+    let lab = Lab::start("auto", "64MiB");
+    let url = lab.url().expect("it starts");
+    agent().post(format!("{url}/admin/leaks/cache")).send(r#"{"enabled":true}"#).expect("an answer");
+    let mut load = Load::start(&url, Duration::from_secs(300));
+    let forecast = loop {
+        let (_, memory) = get(&format!("{url}/metrics"));
+        let gauge = |name: &str| -> f64 {
+            let lines = memory.as_str().expect("text").lines();
+            lines.filter_map(|line| line.strip_prefix(name)?.trim().parse().ok()).next().expect("it is there")
+        };
+        if gauge("memory_usage_bytes ") >= gauge("memory_limit_bytes ") / 2.0 {
+            let (_, trend) = get(&format!("{url}/admin/memory/trend"));
+            break trend["time_to_limit_seconds"].as_f64().unwrap_or_else(|| panic!("{trend:#}"));
+        }
+        assert!(load.goes_on(), "the load ends before half of the limit is used");
+        thread::sleep(Duration::from_millis(200));
+    };
+    let asked = Instant::now();
+    lab.words_until("killed by the memory limit");
+    let of_truth = forecast / asked.elapsed().as_secs_f64();
+    println!("{forecast:.1} s to the limit: {of_truth:.2} of what happened");
+    assert!((0.8..=1.2).contains(&of_truth), "{forecast} s, {of_truth} of what happened");
+}
+
+/// `leaklab load`. Killed when dropped.
 struct Load {
     child: Child,
     started: Instant,
 }
 
 impl Load {
-    fn start(service: &Service) -> Self {
+    fn start(url: &str, duration: Duration) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_leaklab"))
-            .args([
-                "load",
-                "--url",
-                &format!("{}/api/data", service.url),
-                "--rate",
-                RATE,
-                "--concurrency",
-                CONNECTIONS,
-            ])
-            .args(["--duration", &format!("{}s", DECIDED_WITHIN.as_secs())])
+            .args(["load", "--url", &format!("{url}/api/data"), "--rate", RATE, "--concurrency", CONNECTIONS])
+            .args(["--duration", &format!("{}s", duration.as_secs())])
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary starts");
