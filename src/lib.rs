@@ -16,3 +16,8 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod vitals;
 pub mod workload;
+
+/// The code of the takeaways is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../labs/takeaways.md")]
+struct Takeaways;
