@@ -18,7 +18,6 @@ use leakscope::{
     heap::Profiler,
     memory::{self, Limit, LimitSource, Sampler, SamplerConfig},
 };
-use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,9 +32,10 @@ use crate::{
     config::Settings,
     debug,
     http::{error::Error, server},
+    labs::Labs,
     leaks::{Registry, Variant},
     post_mortem,
-    recording::Recording,
+    recording::{Event, Recording},
     telemetry::{self, metrics::Metrics, traces::Traces, trend::TrendWatch},
     workload,
 };
@@ -53,9 +53,11 @@ pub struct App {
     /// The settings in force.
     pub settings: Settings,
     /// The patient's bugs.
-    pub leaks: Registry,
+    pub leaks: Arc<Registry>,
     /// How the runs before ended, and a record of this one.
     pub recording: Recording,
+    /// The exercises, and how far the learner is.
+    pub labs: Labs,
     /// What ends this process, and at how many bytes.
     pub limit: Limit,
     /// Whether leaks may be armed without a limit (`serve --no-limit`).
@@ -129,15 +131,18 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
         limit,
         requests: Box::new(move || counted.load(Relaxed)),
     });
+    let leaks = Arc::new(Registry::new());
     let recording = Recording::start(
         &settings,
         limit,
         Arc::clone(&profiler),
         Arc::clone(&sampler),
         Arc::clone(&requests),
+        Arc::clone(&leaks),
     );
     Arc::new(App {
-        leaks: Registry::new(),
+        leaks,
+        labs: Labs::open(&settings.data_dir),
         recording,
         limit,
         no_limit,
@@ -243,5 +248,5 @@ fn arm(app: &App) {
             _ => tracing::warn!(leak = name, error = %Error::NoLimit, "not switched on"),
         }
     }
-    app.recording.leaks("ready", Value::Null, &app.leaks);
+    app.recording.leaks(Event::Ready {}, &app.leaks);
 }

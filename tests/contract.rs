@@ -291,7 +291,7 @@ async fn metrics_are_prometheus_text() {
 fn documented(document: &Value) -> Vec<(Method, String)> {
     let paths = document["paths"].as_object().expect("paths");
     let operations = paths.iter().flat_map(|(path, item)| {
-        let path = path.replace("{leak}", "cache").replace("{request_id}", "none");
+        let path = path.replace("{leak}", "cache").replace("{request_id}", "none").replace("{id}", "1");
         item.as_object().expect("methods").keys().map(move |method| (method.clone(), path.clone()))
     });
     operations.map(|(method, path)| (method.to_uppercase().parse().expect("a method"), path)).collect()
@@ -322,6 +322,10 @@ async fn every_documented_route_answers_and_those_of_the_contract_are_documented
         "GET /admin/post-mortem",
         "POST /admin/memory/baseline",
         "GET /admin/memory/trend",
+        "GET /admin/labs",
+        "POST /admin/labs/1/check",
+        "POST /admin/labs/1/reset",
+        "POST /admin/labs/reset",
         "GET /debug/pprof/heap",
         "GET /debug/pprof/flamegraph",
     ] {

@@ -1,6 +1,6 @@
 //! What is held, who allocated it, and what changed since the baseline.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
@@ -9,7 +9,6 @@ use leakscope::{
     memory::{self, Limit, Process, Report},
 };
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -25,6 +24,7 @@ use crate::{
         error::{Error, ErrorBody},
         extract::{Fields, Parameters},
     },
+    recording::Event,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -54,6 +54,9 @@ async fn overview(State(app): State<Arc<App>>) -> Json<Object> {
     let profile = app.profiles.last();
     off_runtime(&app, move |app| {
         let report = app.profiles.report();
+        if app.leaks.iter().all(|leak| leak.variant().is_none()) {
+            app.recording.look(app.requests.load(Relaxed), report.process.rss_bytes);
+        }
         Json(
             Object::default()
                 .with("process", process(&report.process, app.limit))
@@ -182,7 +185,7 @@ async fn snapshot(
 ) -> Result<Json<Object>, Error> {
     off_runtime(&app, move |app| {
         let snapshot = app.profiles.take()?;
-        app.recording.event("snapshot", json!({ "total_bytes": snapshot.total_bytes }));
+        app.recording.event(Event::Snapshot { total_bytes: snapshot.total_bytes });
         let peak_bytes = app.sampler.peak_live_heap_bytes().max(snapshot.total_bytes);
         let object = Object::default()
             .with(
@@ -280,8 +283,11 @@ async fn diff(
                 "there was none yet (a baseline does not survive a restart)",
             )));
         };
-        let growth_bytes = i128::from(now.total_bytes) - i128::from(base.total_bytes);
-        app.recording.event("diff", json!({ "keep": query.keep, "total_growth_bytes": growth_bytes }));
+        app.recording.event(Event::Diff {
+            keep: query.keep,
+            total_growth_bytes: now.total_bytes as i64 - base.total_bytes as i64,
+            line: grown_sites(&base, &now, By::Line).into_iter().next().map(|growth| growth.site.location),
+        });
         Ok(Json(compared(&base, &now, &query)))
     })
     .await
@@ -307,7 +313,7 @@ async fn baseline(State(app): State<Arc<App>>) -> Result<Json<Object>, Error> {
 }
 
 fn baseline_set(app: &App, snapshot: &Snapshot, why: &str) -> Object {
-    app.recording.event("baseline", json!({ "total_bytes": snapshot.total_bytes }));
+    app.recording.event(Event::Baseline { total_bytes: snapshot.total_bytes });
     Object::default()
         .with("status", "baseline_set")
         .with(
@@ -317,9 +323,15 @@ fn baseline_set(app: &App, snapshot: &Snapshot, why: &str) -> Object {
         .with_size("baseline_size", snapshot.total_bytes)
 }
 
-fn compared(base: &Snapshot, now: &Snapshot, query: &DiffQuery) -> Object {
-    let mut growing = heap::diff(base, now, query.by);
+/// What grew by more than chance explains, most first.
+fn grown_sites(base: &Snapshot, now: &Snapshot, by: By) -> Vec<Growth> {
+    let mut growing = heap::diff(base, now, by);
     growing.retain(|growth| growth.bytes_diff > 0 && growth.significant);
+    growing
+}
+
+fn compared(base: &Snapshot, now: &Snapshot, query: &DiffQuery) -> Object {
+    let mut growing = grown_sites(base, now, query.by);
     growing.truncate(query.limit.unwrap_or(TOP_LINES));
     let tip = if growing.is_empty() { NOTHING_GREW_TIP } else { GREW_TIP };
     Object::default()
@@ -358,10 +370,11 @@ fn grown(growth: &Growth) -> Object {
     responses((status = 200, body = Object, description = "`memory_before_mb`, `memory_after_mb`, `freed_mb` (all RSS), `note`"))
 )]
 async fn gc(State(app): State<Arc<App>>) -> Json<Object> {
-    off_runtime(&app, |_| {
+    off_runtime(&app, |app| {
         let before = memory::report().process.rss_bytes;
         memory::purge();
         let after = memory::report().process.rss_bytes;
+        app.recording.event(Event::Gc { freed_bytes: before as i64 - after as i64 });
         Json(
             Object::default()
                 .with_size("memory_before", before)

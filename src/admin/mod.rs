@@ -1,4 +1,4 @@
-//! The service's own routes: its health, its metrics, its memory, and the switches of its leaks.
+//! The service's own routes: its health, its metrics, its memory, the switches of its leaks, and the labs' checks.
 //!
 //! Handlers read the instrument and the leaks' registry, and turn what they say into the JSON of the contract.
 
@@ -21,6 +21,7 @@ use crate::{
 
 pub mod docs;
 pub mod health;
+mod labs;
 mod leaks;
 mod memory;
 pub mod object;
@@ -35,7 +36,11 @@ pub fn open_routes() -> OpenApiRouter<Arc<App>> {
 
 /// Routes under `/admin`; mount them behind [`guard`].
 pub fn guarded_routes() -> OpenApiRouter<Arc<App>> {
-    leaks::routes().merge(memory::routes()).merge(trend::routes()).merge(post_mortem::routes())
+    leaks::routes()
+        .merge(memory::routes())
+        .merge(trend::routes())
+        .merge(post_mortem::routes())
+        .merge(labs::routes())
 }
 
 /// Puts the host and origin guard in front of routes.

@@ -39,6 +39,9 @@ pub enum Error {
     /// No leak of that name.
     #[error("there is no leak {name:?}")]
     UnknownLeak { name: String, names: String },
+    /// No lab of that id.
+    #[error("there is no lab {id:?}")]
+    UnknownLab { id: String, ids: String },
     /// No variant of that name.
     #[error("there is no variant {name:?}")]
     UnknownVariant { name: String, names: String },
@@ -77,6 +80,7 @@ impl Error {
         match self {
             Self::UnknownRoute { .. }
             | Self::UnknownLeak { .. }
+            | Self::UnknownLab { .. }
             | Self::UnknownRecord(_)
             | Self::NoPreviousRun { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -102,6 +106,7 @@ impl Error {
             Self::BodyTooSlow(_) => "body_too_slow",
             Self::BodyIncomplete(_) => "body_incomplete",
             Self::UnknownLeak { .. } => "unknown_leak",
+            Self::UnknownLab { .. } => "unknown_lab",
             Self::UnknownVariant { .. } => "unknown_variant",
             Self::UnknownRecord(_) => "unknown_record",
             Self::NoPreviousRun { .. } => "no_previous_run",
@@ -125,6 +130,7 @@ impl Error {
             Self::BodyTooLarge(limit) => format!("at most {limit} bytes"),
             Self::BodyTooSlow(_) | Self::BodyIncomplete(_) => "the whole body at once".into(),
             Self::UnknownLeak { names, .. } | Self::UnknownVariant { names, .. } => format!("one of {names}"),
+            Self::UnknownLab { ids, .. } => format!("one of {ids}; listed at /admin/labs"),
             Self::UnknownRecord(_) => {
                 "the request_id of a request to /api/data, made while the leak history was on and not cleared since"
                     .into()

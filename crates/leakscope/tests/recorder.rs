@@ -48,6 +48,7 @@ fn record(folder: &Path) -> (Arc<Recorder>, Arc<AtomicU64>, Arc<Mutex<Vec<String
         profiler: Profiler::start(),
         sampler: Sampler::start(sampler),
         requests: count(),
+        figures: Box::new(Map::new),
         on_problem: Box::new({
             let problems = Arc::clone(&problems);
             move |problem| problems.lock().unwrap().push(problem.to_owned())
@@ -94,7 +95,7 @@ fn bytes_in(folder: &Path) -> u64 {
 }
 
 /// Two segments, the ring, ten post-mortems (some KB each), an unfinished one of each.
-const BOUND_BYTES: u64 = 2 * (256 << 10) + 200_000 + 200_000 + (256 << 10);
+const BOUND_BYTES: u64 = 2 * (512 << 10) + 200_000 + 200_000 + (512 << 10);
 
 #[test]
 fn a_kill_at_any_moment_loses_nothing_that_was_said() {
