@@ -48,9 +48,7 @@ impl From<Grouping> for By {
 /// Compares, and prints what grew.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (base, now) = (read(&arguments.base)?, read(&arguments.now)?);
-    let mut growing = heap::diff(&base, &now, arguments.by.into());
-    growing.retain(|growth| growth.bytes_diff > 0 && growth.significant);
-    growing.truncate(arguments.limit);
+    let growing = heap::growing(&base, &now, arguments.by.into(), arguments.limit);
     print!("{}", Report { base: &base, now: &now, growing: &growing });
     Ok(ExitCode::SUCCESS)
 }

@@ -35,6 +35,7 @@ mod parse;
 mod pprof;
 mod pprof_file;
 mod profiler;
+mod profiles;
 mod protobuf;
 mod saved;
 mod snapshot;
@@ -42,9 +43,10 @@ mod symbolize;
 mod tally;
 mod unwind;
 
-pub use diff::{Growth, diff};
+pub use diff::{Growth, diff, growing};
 pub use pprof_file::read_pprof;
 pub use profiler::Profiler;
+pub use profiles::{Compared, Profiles};
 pub use saved::{build_id, read_profile};
 pub use snapshot::{Position, Site, Snapshot};
 
