@@ -47,7 +47,7 @@ pub use diff::{Growth, diff, growing};
 pub use pprof_file::read_pprof;
 pub use profiler::Profiler;
 pub use profiles::{Compared, Profiles};
-pub use saved::{build_id, read_profile};
+pub use saved::{build_id, read_profile, read_saved};
 pub use snapshot::{Position, Site, Snapshot};
 
 /// What the profiler can do here, decided at the start.

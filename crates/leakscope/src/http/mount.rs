@@ -171,7 +171,7 @@ impl Leakscope {
     /// ask for no password: listen on the loopback, or where only those come who may.
     ///
     /// # Errors
-    /// Those of [`axum::serve`].
+    /// Those of [`axum::serve()`].
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
         let stopping = Arc::clone(&self.0);
         let stopping = async move { stopping.stopping().await };
