@@ -112,7 +112,7 @@ struct Lab {
     child: Child,
     service_log: mpsc::Receiver<String>,
     words: mpsc::Receiver<String>,
-    _data_dir: tempfile::TempDir,
+    data_dir: tempfile::TempDir,
 }
 
 impl Lab {
@@ -134,7 +134,7 @@ impl Lab {
         let mut child = command.spawn().expect("the binary starts");
         let service_log = lines(child.stdout.take().expect("it is piped"));
         let words = lines(child.stderr.take().expect("it is piped"));
-        Self { child, service_log, words, _data_dir: data_dir }
+        Self { child, service_log, words, data_dir }
     }
 
     /// Waits until its service listens; `None`: it has ended before.
@@ -163,6 +163,20 @@ impl Drop for Lab {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What grew from the first threshold to the last one.
+#[track_caller]
+fn the_recorders_profiles_can_be_compared(folder: &Path) {
+    let files =
+        std::fs::read_dir(folder).expect("the recorder's folder").map(|file| file.expect("a file").path());
+    let mut profiles: Vec<_> = files.filter(|file| file.extension().is_some_and(|it| it == "heap")).collect();
+    profiles.sort(); // the names begin with the time
+    let (Some(first), Some(last)) = (profiles.first(), profiles.last()) else { panic!("none in {folder:?}") };
+    let diff = Command::new(LEAKLAB).arg("diff").args([first, last]).output().expect("the binary starts");
+    let text = String::from_utf8_lossy(&diff.stdout);
+    assert!(diff.status.success(), "{diff:?}");
+    assert!(text.lines().nth(2).is_some_and(|top| top.contains("  src/leaks/")), "{profiles:?}: {text}");
 }
 
 /// Leaks until the limit, and reads what is told then.
@@ -200,6 +214,7 @@ fn limit_kill(enforce: &str) {
     assert_eq!(ends(&url, "limit_kill"), 1.0);
     assert_eq!(words.matches("killed by the memory limit").count(), 1, "{words}");
     assert!(words.contains(growing[0]["location"].as_str().expect("a line")), "{words}");
+    the_recorders_profiles_can_be_compared(&lab.data_dir.path().join("recorder"));
     let log: Vec<_> = lab.service_log.try_iter().filter(|line| line.contains("previous run")).collect();
     assert_eq!(log, [""; 0], "the lab has said it already");
 
