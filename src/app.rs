@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::{
@@ -16,7 +16,7 @@ use axum::{
 };
 use leakscope::{
     heap::Profiler,
-    memory::{self, Limit, LimitSource, Sampler, SamplerConfig},
+    memory::{self, Limit, LimitSource, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
 };
 use tokio::{net::TcpListener, sync::watch};
 use utoipa::OpenApi;
@@ -39,12 +39,6 @@ use crate::{
     telemetry::{self, metrics::Metrics, traces::Traces, trend::TrendWatch},
     workload,
 };
-
-/// Time between two samples of memory.
-pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Samples kept, 48 bytes each: half an hour, the longest window that a trend can be asked for, in 96 KiB.
-pub const SAMPLE_CAPACITY: usize = 1_800;
 
 /// Everything that handlers share.
 pub struct App {
@@ -126,8 +120,8 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
     let profiler = Profiler::start();
     let counted = Arc::clone(&requests);
     let sampler = Sampler::start(SamplerConfig {
-        interval: SAMPLE_INTERVAL,
-        capacity: SAMPLE_CAPACITY,
+        interval: USUAL_INTERVAL,
+        capacity: USUAL_CAPACITY,
         limit,
         requests: Box::new(move || counted.load(Relaxed)),
     });

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use axum::{Json, extract::State};
 use jiff::Timestamp;
 use leakscope::{
-    heap::{self, By, Growth, Site, Snapshot},
+    heap::{self, By, Compared, Growth, Site, Snapshot},
     memory::{self, Limit, Process, Report},
 };
 use serde::Deserialize;
@@ -16,7 +16,6 @@ use super::{
     leaks::held,
     object::{Object, two_decimals},
     off_runtime,
-    profiles::age_seconds,
 };
 use crate::{
     app::App,
@@ -51,7 +50,7 @@ const TOP_LINES: usize = 20;
     responses((status = 200, body = Object, description = "`process`, `limit`, `parts`, `cgroup`, `jemalloc`, `heap_profile`, `leaks`, `missing`"))
 )]
 async fn overview(State(app): State<Arc<App>>) -> Json<Object> {
-    let profile = app.profiles.last();
+    let profile = app.profiles.last_and_fresh();
     off_runtime(&app, move |app| {
         let report = app.profiles.report();
         if app.leaks.iter().all(|leak| leak.variant().is_none()) {
@@ -118,7 +117,7 @@ fn jemalloc(report: &Report) -> Option<Object> {
     })
 }
 
-fn heap_profile(app: &App, last: Option<Result<Arc<Snapshot>, Error>>) -> Object {
+fn heap_profile(app: &App, last: Option<Result<Arc<Snapshot>, heap::Error>>) -> Object {
     let profiler = app.profiler.status();
     let object = match (last, &profiler.problem) {
         (_, Some(problem)) if !profiler.enabled => {
@@ -132,7 +131,7 @@ fn heap_profile(app: &App, last: Option<Result<Arc<Snapshot>, Error>>) -> Object
             let top: Vec<_> = snapshot.sites(By::Line).iter().take(TOP_OVERVIEW).map(top_site).collect();
             Object::default()
                 .with("status", "ready")
-                .with("age_seconds", two_decimals(age_seconds(&snapshot)))
+                .with("age_seconds", two_decimals(snapshot.age().as_secs_f64()))
                 .with_size("total_traced", snapshot.total_bytes)
                 .with("count", snapshot.total_count)
                 .with("top_allocations", top)
@@ -270,13 +269,8 @@ async fn diff(
     Parameters(query): Parameters<DiffQuery>,
 ) -> Result<Json<Object>, Error> {
     off_runtime(&app, move |app| {
-        let now = app.profiles.take()?;
-        let base = match query.keep {
-            true => app.profiles.baseline(),
-            false => app.profiles.set_baseline(Arc::clone(&now)),
-        };
+        let Compared { base, now } = app.profiles.compare(!query.keep)?;
         let Some(base) = base else {
-            app.profiles.set_baseline(Arc::clone(&now));
             return Ok(Json(baseline_set(
                 app,
                 &now,
@@ -286,7 +280,7 @@ async fn diff(
         app.recording.event(Event::Diff {
             keep: query.keep,
             total_growth_bytes: now.total_bytes as i64 - base.total_bytes as i64,
-            line: grown_sites(&base, &now, By::Line).into_iter().next().map(|growth| growth.site.location),
+            line: heap::growing(&base, &now, By::Line, 1).pop().map(|growth| growth.site.location),
         });
         Ok(Json(compared(&base, &now, &query)))
     })
@@ -323,21 +317,13 @@ fn baseline_set(app: &App, snapshot: &Snapshot, why: &str) -> Object {
         .with_size("baseline_size", snapshot.total_bytes)
 }
 
-/// What grew by more than chance explains, most first.
-fn grown_sites(base: &Snapshot, now: &Snapshot, by: By) -> Vec<Growth> {
-    let mut growing = heap::diff(base, now, by);
-    growing.retain(|growth| growth.bytes_diff > 0 && growth.significant);
-    growing
-}
-
 fn compared(base: &Snapshot, now: &Snapshot, query: &DiffQuery) -> Object {
-    let mut growing = grown_sites(base, now, query.by);
-    growing.truncate(query.limit.unwrap_or(TOP_LINES));
+    let growing = heap::growing(base, now, query.by, query.limit.unwrap_or(TOP_LINES));
     let tip = if growing.is_empty() { NOTHING_GREW_TIP } else { GREW_TIP };
     Object::default()
         .with("status", "diff_computed")
         .with("by", query.by)
-        .with("baseline_age_seconds", two_decimals(age_seconds(base)))
+        .with("baseline_age_seconds", two_decimals(base.age().as_secs_f64()))
         .with("baseline_kept", query.keep)
         .with("growing_allocations", growing.iter().map(grown).collect::<Vec<_>>())
         .with_size("total_growth", i128::from(now.total_bytes) - i128::from(base.total_bytes))

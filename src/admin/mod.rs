@@ -9,15 +9,10 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
+use leakscope::http::Guard;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{
-    app::App,
-    http::{
-        error::Error,
-        guard::{Guard, Refused},
-    },
-};
+use crate::{app::App, http::error::Error};
 
 pub mod docs;
 pub mod health;
@@ -59,8 +54,7 @@ const IN_COMPOSE: &str = "leaky-service";
 async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match guard.check(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(Refused::Host(host)) => Error::HostNotAllowed(host).into_response(),
-        Err(Refused::CrossSite(origin)) => Error::CrossSite(origin).into_response(),
+        Err(refused) => Error::from(refused).into_response(),
     }
 }
 
