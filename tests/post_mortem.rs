@@ -4,13 +4,12 @@ mod support;
 
 use std::{
     path::Path,
-    process::{Child, Command, Output, Stdio},
-    sync::mpsc,
+    process::{Command, Output},
     thread,
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Service, get, lines, listening, send_signal};
+use support::{Lab, Service, get, send_signal};
 
 const LEAKLAB: &str = env!("CARGO_BIN_EXE_leaklab");
 
@@ -107,64 +106,6 @@ fn a_folder_that_can_t_be_written_is_said_once_and_costs_the_record_only() {
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
 }
 
-/// A lab whose service has 64 MiB. Killed when dropped, and its service with it.
-struct Lab {
-    child: Child,
-    service_log: mpsc::Receiver<String>,
-    words: mpsc::Receiver<String>,
-    data_dir: tempfile::TempDir,
-}
-
-impl Lab {
-    fn start(enforce: &str) -> Self {
-        let data_dir = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(LEAKLAB);
-        command.args([
-            "lab",
-            "--listen",
-            "127.0.0.1:0",
-            "--limit",
-            "64MiB",
-            "--work-ms",
-            "0",
-            "--enforce",
-            enforce,
-        ]);
-        command.arg("--data-dir").arg(data_dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
-        let service_log = lines(child.stdout.take().expect("it is piped"));
-        let words = lines(child.stderr.take().expect("it is piped"));
-        Self { child, service_log, words, data_dir }
-    }
-
-    /// Waits until its service listens; `None`: it has ended before.
-    fn url(&self) -> Option<String> {
-        loop {
-            let line = self.service_log.recv_timeout(PATIENCE).ok()?;
-            if let Some(address) = listening(&line) {
-                return Some(format!("http://{address}"));
-            }
-        }
-    }
-
-    /// Its words up to the one that holds `last`.
-    fn words_until(&self, last: &str) -> String {
-        let mut all = String::new();
-        while !all.contains(last) {
-            all += &self.words.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {last:?} in {all}"));
-            all.push('\n');
-        }
-        all
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// What grew from the first threshold to the last one.
 #[track_caller]
 fn the_recorders_profiles_can_be_compared(folder: &Path) {
@@ -181,7 +122,7 @@ fn the_recorders_profiles_can_be_compared(folder: &Path) {
 
 /// Leaks until the limit, and reads what is told then.
 fn limit_kill(enforce: &str) {
-    let lab = Lab::start(enforce);
+    let lab = Lab::start(&["--limit", "64MiB", "--enforce", enforce]);
     let Some(url) = lab.url() else {
         println!("SKIPPED: {}", lab.words_until("error"));
         return;

@@ -125,11 +125,12 @@ impl Evidence {
 
     /// What happened in these runs from then until now.
     pub fn new(runs: Vec<Run>, since: f64, now: f64) -> Self {
-        let last = runs.len().saturating_sub(1);
         let counts = |run: &Run| run.end.as_ref().is_none_or(|end| end.seconds >= since);
-        let runs = runs.into_iter().enumerate().map(|(at, mut run)| {
-            if let Some(latest) = run.readings.last().filter(|_| at == last).cloned() {
-                run.readings.push(Reading { seconds: now.max(latest.seconds), ..latest });
+        let runs = runs.into_iter().map(|mut run| {
+            let until = run.end.as_ref().map_or(now, |end| end.seconds);
+            if let Some(latest) = run.readings.last().filter(|it| until - it.seconds > STILL_SECONDS).cloned()
+            {
+                run.readings.push(Reading { seconds: until, ..latest });
             }
             run.readings = with_still_times(run.readings);
             run.forget_before(since);
@@ -195,5 +196,68 @@ impl From<recorder::Run> for Run {
             readings: run.readings.into_iter().map(reading).collect(),
             events: run.events.into_iter().filter_map(event).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leakscope::recorder::Cause;
+
+    use super::{super::story::Story, *};
+
+    fn seconds(run: &Run) -> Vec<f64> {
+        run.readings.iter().map(|reading| reading.seconds - run.readings[0].seconds).collect()
+    }
+
+    #[test]
+    fn a_pause_has_two_ends_and_the_present_is_one() {
+        let mut story = Story::new();
+        let evidence = story.load(10, 4).pause(20.0).load(10, 2).pause(10.0).evidence();
+        let run = &evidence.runs[0];
+        assert_eq!(seconds(run), [0.0, 2.0, 4.0, 24.0, 26.0, 34.0, 36.0]);
+        let requests: Vec<_> = run.readings.iter().map(|reading| reading.requests).collect();
+        assert_eq!(requests, [0, 20, 40, 40, 60, 60, 60]);
+    }
+
+    #[test]
+    fn what_was_before_a_reset_is_only_where_the_rest_begins() {
+        let mut story = Story::new();
+        story.look().load(10, 10).end(Cause::Stopped).look().load(10, 10);
+        let reset = story.now() - 5.0;
+        let evidence = story.look().evidence_since(reset);
+        assert_eq!(evidence.runs.len(), 1, "the run before is over");
+        assert_eq!(seconds(&evidence.runs[0]), [0.0, 1.0, 3.0, 5.0]);
+        assert_eq!(evidence.runs[0].readings[0].requests, 40, "as at the last reading before");
+        assert_eq!(evidence.runs[0].events.len(), 1);
+    }
+
+    #[test]
+    fn a_run_of_the_recorder_is_read_as_it_was_written() {
+        let figures =
+            serde_json::json!({ "cache": ["leaky", 5, 7, 1, 2], "history": [null, 3, 0], "odd": 1 });
+        let Value::Object(program) = figures else { unreachable!() };
+        let reading =
+            recorder::Reading { requests: 9, rss_bytes: 1, live_heap_bytes: 2, usage_bytes: 3, program };
+        let event =
+            |kind: &str| recorder::Event { unix_ms: 2_500, kind: kind.into(), detail: Default::default() };
+        let settings = serde_json::json!({ "leaks": ["cache"] });
+        let run = Run::from(recorder::Run {
+            id: 1,
+            started_unix_ms: 1_000,
+            limit_bytes: Some(64),
+            settings: settings.as_object().cloned().unwrap_or_default(),
+            end: None,
+            readings: vec![(1_500, reading)],
+            events: vec![event("ready"), event("of a newer build")],
+        });
+        assert!(run.armed && run.end.is_none());
+        assert_eq!(run.events, [(2.5, Event::Ready {})]);
+        let reading = &run.readings[0];
+        assert_eq!(
+            (reading.seconds, reading.requests, reading.live_heap_bytes, reading.usage_bytes),
+            (1.5, 9, 2, 3)
+        );
+        assert!(reading.leaks("cache") && !reading.leaks("history") && reading.leaky() == 1);
+        assert_eq!((reading.held_bytes("cache"), reading.served("history")), (7, 3));
     }
 }

@@ -137,3 +137,72 @@ pub fn told(stretch: &[Reading]) -> String {
         seconds(stretch)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Readings at these seconds, with these requests and bytes of live heap.
+    fn readings(of: &[(f64, u64, u64)]) -> Vec<Reading> {
+        let reading = |(seconds, requests, live_heap_bytes): &(f64, u64, u64)| Reading {
+            seconds: *seconds,
+            requests: *requests,
+            live_heap_bytes: *live_heap_bytes,
+            ..Reading::default()
+        };
+        of.iter().map(reading).collect()
+    }
+
+    /// A reading every two seconds, with so many requests between each and the next.
+    fn traffic(steps: &[u64]) -> Vec<Reading> {
+        let mut all = vec![(0.0, 0, 0)];
+        for (at, step) in steps.iter().enumerate() {
+            all.push((2.0 * (at + 1) as f64, all[at].1 + step, 0));
+        }
+        readings(&all)
+    }
+
+    #[test]
+    fn loads_are_told_apart_by_rate_and_their_ragged_ends_are_cut() {
+        let stretch = traffic(&[0, 3, 40, 41, 38, 0, 0, 120, 200, 190, 210, 10]);
+        let told: Vec<_> = loads(&stretch).into_iter().map(requests).collect();
+        assert_eq!(told, [3, 119, 120, 600, 10]);
+    }
+
+    #[test]
+    fn readings_close_to_each_other_split_no_load() {
+        // An event wrote one down in the middle of a step, and one request fell between.
+        let mut stretch = traffic(&[100, 100, 100]);
+        let between = Reading { seconds: 2.01, requests: 101, ..stretch[1].clone() };
+        stretch.insert(2, between);
+        assert_eq!(loads(&stretch).len(), 1);
+    }
+
+    #[test]
+    fn a_stall_is_no_pause_and_a_pause_ends_a_load() {
+        let stretch = traffic(&[0, 100, 0, 0, 200, 100, 0, 0, 0, 100, 0]);
+        let told: Vec<_> =
+            busy(&stretch).into_iter().map(|it| (it[0].seconds, requests(it), seconds(it))).collect();
+        assert_eq!(told, [(2.0, 400, 10.0), (18.0, 100, 2.0)]);
+        assert_eq!(idle(&stretch, 6.0).len(), 1);
+        assert!(busy(&traffic(&[0, 0, 0])).is_empty() && busy(&[]).is_empty() && loads(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_peak_is_no_growth_and_growth_is() {
+        let at = |n: u64, bytes: u64| (n as f64, n, (10 << 20) + bytes);
+        let mut flat: Vec<_> = (0..12).map(|n| at(n, 1000 * (n % 3))).collect();
+        flat[11].2 += 30 << 20;
+        assert!(is_flat(&readings(&flat)));
+        let grows: Vec<_> = (0..12).map(|n| at(n, n * (300 << 10))).collect();
+        assert!(!is_flat(&readings(&grows)));
+        assert_eq!(bytes_per_request(&readings(&grows)), f64::from(300 << 10));
+    }
+
+    #[test]
+    fn the_end_of_a_load_is_its_last_seconds() {
+        let stretch = traffic(&[100; 40]);
+        assert_eq!((seconds(last_seconds(&stretch, 60.0)), rate(last_seconds(&stretch, 60.0))), (60.0, 50.0));
+        assert_eq!(seconds(last_seconds(&stretch, 600.0)), 80.0);
+    }
+}

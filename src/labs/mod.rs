@@ -58,12 +58,15 @@ pub struct Unmet {
     pub observed: String,
     /// What would pass.
     pub wanted: String,
-    /// The signal, the tool, the place: each narrower than the one before.
-    pub hints: [&'static str; 3],
+    /// Where to look.
+    pub hints: Hints,
 }
 
+/// The signal, the tool, the place: each narrower than the one before; never the command.
+pub type Hints = [&'static str; 3];
+
 impl Unmet {
-    fn new(observed: impl Into<String>, wanted: impl Into<String>, hints: [&'static str; 3]) -> Self {
+    fn new(observed: impl Into<String>, wanted: impl Into<String>, hints: Hints) -> Self {
         Self { observed: observed.into(), wanted: wanted.into(), hints }
     }
 }
@@ -127,6 +130,10 @@ pub fn find(id: &str) -> Option<&'static Lab> {
     LABS.iter().find(|lab| lab.id == id)
 }
 
+/// Said where there is no evidence at all.
+const NOTHING_RECORDED: &str =
+    "; the flight recorder has written nothing down: can the data folder (LEAKLAB_DATA_DIR) be written?";
+
 /// The learner's way through the labs.
 pub struct Labs {
     recorder: PathBuf,
@@ -135,8 +142,8 @@ pub struct Labs {
 
 struct Inner {
     progress: Progress,
-    /// How often each lab's check was asked in vain.
-    in_vain: BTreeMap<&'static str, usize>,
+    /// The hints of each lab's last verdict, and how often in a row the check was asked in vain with these.
+    in_vain: BTreeMap<&'static str, (Hints, usize)>,
 }
 
 impl Labs {
@@ -164,23 +171,29 @@ impl Labs {
     ) -> Result<Verdict, serde_json::Error> {
         let mut inner = self.inner();
         if let Some(passed_at) = inner.progress.passed_at(lab.id) {
-            return Ok(verdict(lab, Ok(format!("passed at {passed_at}")), 0));
+            return Ok(passed(lab, format!("passed at {passed_at}")));
         }
         let read = || Evidence::read(&self.recorder, inner.progress.since_unix_ms(lab.id), unix_ms_now());
-        let mut evidence = read();
+        let evidence = read();
         let mut judged = (lab.judge)(&evidence, answer)?;
-        if let Some(event) = answer.and_then(|answer| (lab.note)(&evidence, answer)) {
+        if judged.is_err()
+            && let Some(event) = answer.and_then(|answer| (lab.note)(&evidence, answer))
+        {
             record(event);
-            evidence = read();
-            judged = (lab.judge)(&evidence, answer)?;
+            judged = (lab.judge)(&read(), answer)?;
         }
-        let in_vain = inner.in_vain.entry(lab.id).or_default();
-        let verdict = verdict(lab, judged, *in_vain);
-        *in_vain = if verdict.passed { 0 } else { *in_vain + 1 };
-        if verdict.passed {
-            inner.progress.pass(lab.id, unix_ms_now());
-        }
-        Ok(verdict)
+        Ok(match judged {
+            Ok(observed) => {
+                inner.progress.pass(lab.id, unix_ms_now());
+                passed(lab, observed)
+            }
+            Err(mut unmet) => {
+                if evidence.runs.is_empty() {
+                    unmet.observed += NOTHING_RECORDED;
+                }
+                inner.not_yet(lab, unmet)
+            }
+        })
     }
 
     /// Forgets that a lab was passed (`None`: all of them), and what happened until now.
@@ -217,17 +230,22 @@ fn standings(progress: &Progress) -> Vec<Standing> {
     LABS.iter().map(standing).collect()
 }
 
-fn verdict(lab: &Lab, judged: Judged, in_vain: usize) -> Verdict {
-    let id = lab.id.to_owned();
-    match judged {
-        Ok(observed) => Verdict { id, passed: true, observed, wanted: None, hint: None },
-        Err(unmet) => Verdict {
-            id,
-            passed: false,
-            observed: unmet.observed,
-            wanted: Some(unmet.wanted),
-            hint: Some(unmet.hints[in_vain.min(unmet.hints.len() - 1)].to_owned()),
-        },
+fn passed(lab: &Lab, observed: String) -> Verdict {
+    Verdict { id: lab.id.to_owned(), passed: true, observed, wanted: None, hint: None }
+}
+
+impl Inner {
+    /// With the first hint where something else is missing than before, else with the next one.
+    fn not_yet(&mut self, lab: &Lab, unmet: Unmet) -> Verdict {
+        let Unmet { observed, wanted, hints } = unmet;
+        let (last, times) = self.in_vain.entry(lab.id).or_insert((hints, 0));
+        if *last == hints {
+            *times += 1;
+        } else {
+            (*last, *times) = (hints, 1);
+        }
+        let hint = hints[(*times - 1).min(hints.len() - 1)].to_owned();
+        Verdict { id: lab.id.to_owned(), passed: false, observed, wanted: Some(wanted), hint: Some(hint) }
     }
 }
 

@@ -90,6 +90,12 @@ impl Story {
         self.event(Event::Memory { requests, rss_bytes })
     }
 
+    /// Leaks were on from the start of this run.
+    pub fn armed(&mut self) -> &mut Self {
+        self.run().armed = true;
+        self
+    }
+
     pub fn switch(&mut self, leak: &str, variant: Option<&str>) -> &mut Self {
         self.now += 0.5;
         self.stands.leaks.entry(leak.into()).or_default().variant = variant.map(str::to_owned);

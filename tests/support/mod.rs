@@ -101,8 +101,7 @@ impl Service {
     /// POST with that text as its body and no content type, as plain `curl -d` nearly does.
     #[track_caller]
     pub fn post(&self, path: &str, body: &str) -> (u16, Value) {
-        let answer = agent().post(format!("{}{path}", self.url)).send(body).expect("an answer");
-        read(answer)
+        post(&format!("{}{path}", self.url), body)
     }
 
     /// GET that must be answered with 200.
@@ -151,6 +150,64 @@ impl Drop for Service {
 #[track_caller]
 pub fn get(url: &str) -> (u16, Value) {
     read(agent().get(url).call().expect("an answer"))
+}
+
+/// POST with that text as its body: status and body as JSON.
+#[track_caller]
+pub fn post(url: &str, body: &str) -> (u16, Value) {
+    read(agent().post(url).send(body).expect("an answer"))
+}
+
+/// A running `leaklab lab` on a free port with no simulated work. Killed when dropped, and its service with it.
+pub struct Lab {
+    child: Child,
+    /// What its services log.
+    pub service_log: mpsc::Receiver<String>,
+    words: mpsc::Receiver<String>,
+    /// The folder it was given as its data folder.
+    pub data_dir: tempfile::TempDir,
+}
+
+impl Lab {
+    /// Starts it with more arguments.
+    pub fn start(arguments: &[&str]) -> Self {
+        let data_dir = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leaklab"));
+        command.args(["lab", "--listen", "127.0.0.1:0", "--work-ms", "0", "--log-format", "json"]);
+        command.args(arguments).arg("--data-dir").arg(data_dir.path());
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let service_log = lines(child.stdout.take().expect("it is piped"));
+        let words = lines(child.stderr.take().expect("it is piped"));
+        Self { child, service_log, words, data_dir }
+    }
+
+    /// Waits until its service listens, again after each end of it; `None`: the lab has ended before.
+    pub fn url(&self) -> Option<String> {
+        loop {
+            let line = self.service_log.recv_timeout(PATIENCE).ok()?;
+            if let Some(address) = listening(&line) {
+                return Some(format!("http://{address}"));
+            }
+        }
+    }
+
+    /// Its words up to the one that holds `last`.
+    pub fn words_until(&self, last: &str) -> String {
+        let mut all = String::new();
+        while !all.contains(last) {
+            all += &self.words.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {last:?} in {all}"));
+            all.push('\n');
+        }
+        all
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {

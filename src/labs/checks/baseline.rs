@@ -1,7 +1,7 @@
 //! Lab 1: what memory looks like while nothing leaks.
 
 use super::super::{
-    Judged, Lab, NO_NOTE, NoAnswer, Unmet,
+    Hints, Judged, Lab, NO_NOTE, NoAnswer, Unmet,
     evidence::{Evidence, Run},
     judge,
     measure::mib,
@@ -24,7 +24,7 @@ const REQUESTS: u64 = 100;
 /// How far the two looks may differ.
 const ALIKE_BYTES: u64 = 2 << 20;
 
-const HINTS: [&str; 3] = [
+const HINTS: Hints = [
     "a level needs two looks at the same figure, with traffic between them and no leak on",
     "the service says itself what memory it has; the same request before and after the traffic",
     "GET /admin/memory, `.process.rss_mb`; traffic goes to /api/data; /admin/leaks/status says what is on",

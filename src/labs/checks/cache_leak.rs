@@ -4,11 +4,11 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        Judged, Lab, NO_NOTE, Unmet,
+        Hints, Judged, Lab, NO_NOTE, Unmet,
         evidence::{Evidence, Reading, Run},
         judge,
         measure::{
-            busy, bytes_per_request, growth_bytes, is_near, last_seconds, rate, seconds, served, told,
+            busy, bytes_per_request, growth_bytes, is_near, last_seconds, loads, rate, seconds, served, told,
         },
     },
     off_by,
@@ -46,12 +46,12 @@ struct Answer {
     seconds_to_limit: f64,
 }
 
-const LOAD_HINTS: [&str; 3] = [
+const LOAD_HINTS: Hints = [
     "a slope needs time: traffic at one rate, without a pause, while the leak is on",
     "a load generator keeps a rate; a loop of curl does not",
     "the text's second load: its rate and its duration; /admin/leaks/status says whether the leaky cache is on",
 ];
-const ANSWER_HINTS: [&str; 3] = [
+const ANSWER_HINTS: Hints = [
     "two looks at memory and the number of requests between them say what one request leaves",
     "the load's own report says how much memory grew over how many requests; the rate turns bytes into seconds",
     "what is left is the limit less what was in use when the load ended: `.limit.bytes` and `.process.rss_bytes` of GET /admin/memory",
@@ -64,11 +64,11 @@ fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
         .flat_map(|run| run.stretches(|reading| reading.leaks(LEAK)).into_iter().map(move |it| (run, it)))
         .collect();
     let requests: u64 = on.iter().map(|(_, stretch)| served(stretch, LEAK)).sum();
+    // A load of one rate, or one that went on at another: both are steady, and the answer may be of either.
     let steady: Vec<_> = on
         .iter()
-        .flat_map(|(run, stretch)| {
-            busy(stretch).into_iter().map(|load| (*run, last_seconds(load, STEADY_SECONDS)))
-        })
+        .flat_map(|(run, stretch)| busy(stretch).into_iter().chain(loads(stretch)).map(|load| (*run, load)))
+        .map(|(run, load)| (run, last_seconds(load, STEADY_SECONDS)))
         .filter(|(_, load)| seconds(load) >= STEADY_SECONDS - ENDS_SECONDS && rate(load) >= STEADY_RATE)
         .collect();
     let Some((_, last)) = steady.last().filter(|_| requests >= REQUESTS) else {

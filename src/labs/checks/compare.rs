@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        Judged, Lab, NO_NOTE, Unmet,
+        Hints, Judged, Lab, NO_NOTE, Unmet,
         evidence::{End, Evidence, Reading, Run},
         judge,
         measure::{busy, drift_bytes, is_flat, is_near, mib, rate, requests, seconds, served, told},
@@ -54,22 +54,22 @@ struct Answer {
     seconds_to_kill: f64,
 }
 
-const ALONE_HINTS: [&str; 3] = [
+const ALONE_HINTS: Hints = [
     "what a leak shows besides its bytes can only be told while the others are off",
     "one leak at a time, the same load for each; the load's report has latencies, the status has hit rates",
     "/admin/leaks/status, `.leaks`: exactly one is enabled, and its `requests` move",
 ];
-const KILL_HINTS: [&str; 3] = [
+const KILL_HINTS: Hints = [
     "three leaks at once need a minute or two to the limit",
     "all leaks on, and a load that goes on until the service is gone",
     "/admin/leaks/all; the load's report says when the service was lost, /admin/post-mortem why",
 ];
-const FIXED_HINTS: [&str; 3] = [
+const FIXED_HINTS: Hints = [
     "the same load that killed the service is the proof",
     "the service has started again without leaks: the same features, repaired, and the same load",
     "`variant` in what /admin/leaks/all takes; `.leaks` of /admin/leaks/status says what is on",
 ];
-const ANSWER_HINTS: [&str; 3] = [
+const ANSWER_HINTS: Hints = [
     "one leak makes requests slower and slower, one never finds what it kept, one shows nothing but bytes",
     "latencies in the three loads' reports, hit rates in the status; the kill's time in the load's report and the log",
     "seconds_to_kill counts from the first request with all three on to the kill",

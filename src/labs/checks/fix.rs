@@ -2,7 +2,7 @@
 //! asks the same of a fix of the learner's own.
 
 use super::super::{
-    Judged, Lab, NO_NOTE, NoAnswer, Unmet,
+    Hints, Judged, Lab, NO_NOTE, NoAnswer, Unmet,
     evidence::{Evidence, Reading},
     judge,
     measure::{FLAT_BYTES, drift_bytes, is_flat, mib, requests, served, told},
@@ -42,12 +42,12 @@ const REQUESTS: u64 = 500;
 /// A cache that works finds at least so much of what it is asked for.
 const HIT_RATE: f64 = 0.5;
 
-const HINTS: [&str; 3] = [
+const HINTS: Hints = [
     "gone is a difference, too: the same traffic that made memory grow leaves it flat",
     "first give back what the leak holds, then change what keeps it, then the same traffic again",
     "`.leaks` of /admin/leaks/status: which variant is on, and what it holds; routes to clear and to switch are at /docs",
 ];
-const HINTS_BY_YOURSELF: [&str; 3] = [
+const HINTS_BY_YOURSELF: Hints = [
     "the fix is what keeps the memory, not what allocates it",
     "the test of the exercise says whether the fix is one; the service takes it with the next build",
     "exercises/; the variant's name is `mine`; /admin/leaks/status says whether it is on",
@@ -85,8 +85,8 @@ fn check_by_yourself(evidence: &Evidence, _: Option<&NoAnswer>) -> Judged {
 /// What was found of all that was looked up in a stretch; `None`: that leak looks nothing up.
 fn found_rate(stretch: &[Reading], leak: &str) -> Option<f64> {
     let lookups = |reading: Option<&Reading>| reading?.leaks.get(leak)?.lookups;
-    let ((hits_before, misses_before), (hits, misses)) =
-        (lookups(stretch.first())?, lookups(stretch.last())?);
+    let (hits_before, misses_before) = lookups(stretch.first()).unwrap_or_default();
+    let (hits, misses) = lookups(stretch.last())?;
     let (hits, misses) = (hits.saturating_sub(hits_before), misses.saturating_sub(misses_before));
     (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64)
 }
@@ -98,7 +98,7 @@ fn told_of(
     is_fixed: impl Fn(&Reading, &str) -> bool,
     served_by: impl Fn(&[Reading], &str) -> u64,
     with: &str,
-    hints: [&'static str; 3],
+    hints: Hints,
 ) -> Judged {
     let stages = NAMES.iter().map(|leak| {
         let fixed = |reading: &Reading| is_fixed(reading, leak);

@@ -4,13 +4,16 @@ mod baseline;
 mod cache_leak;
 mod compare;
 mod fix;
+mod forecast;
+mod kill;
 mod name_the_line;
+mod take_home;
 mod traffic;
 
 use super::Lab;
 
 /// Every lab, in the order in which they are taken.
-pub const LABS: [Lab; 7] = [
+pub const LABS: [Lab; 10] = [
     baseline::LAB,
     cache_leak::LAB,
     traffic::LAB,
@@ -18,6 +21,9 @@ pub const LABS: [Lab; 7] = [
     fix::LAB,
     fix::BY_YOURSELF,
     compare::LAB,
+    kill::LAB,
+    forecast::LAB,
+    take_home::LAB,
 ];
 
 /// A learner's figure against the samples': too low or too high, without saying the samples' own.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{
-    Judged, Lab, NO_NOTE, Unmet,
+    Hints, Judged, Lab, NO_NOTE, Unmet,
     evidence::{Evidence, Run},
     judge,
     measure::mib,
@@ -30,12 +30,12 @@ struct Answer {
     line: String,
 }
 
-const DIFF_HINTS: [&str; 3] = [
+const DIFF_HINTS: Hints = [
     "what grew shows only between two profiles: one before the traffic and one after it",
     "the heap profile's diff; its first call only sets the baseline",
     "/admin/memory/baseline or the first /admin/memory/diff, traffic with the leak on, then /admin/memory/diff",
 ];
-const ANSWER_HINTS: [&str; 3] = [
+const ANSWER_HINTS: Hints = [
     "the place that grew most is the first one",
     "the diff has it, as a file and a line",
     "`.growing_allocations[0].location`, as it stands there",

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        Judged, Lab, NO_NOTE, Unmet,
+        Hints, Judged, Lab, NO_NOTE, Unmet,
         evidence::{Evidence, Reading},
         judge,
         measure::{bytes_per_request, growth_bytes, idle, is_near, loads, rate, requests, seconds},
@@ -46,12 +46,12 @@ struct Answer {
     fast_bytes_per_request: f64,
 }
 
-const HINTS: [&str; 3] = [
+const HINTS: Hints = [
     "if growth follows traffic, it stops with the traffic, and three times the traffic grows three times as fast",
     "a load generator with two rates, and a pause in which nobody asks anything of /api",
     "one leak on all the time and not cleared in between; the panel Request Rate vs Memory Growth shows all three",
 ];
-const ANSWER_HINTS: [&str; 3] = [
+const ANSWER_HINTS: Hints = [
     "each figure is a difference of two looks, by time or by requests",
     "each load's own report says what grew over how many requests; the pause needs a look at both of its ends",
     "`.leaks` of GET /admin/leaks/status, or live heap and requests in the report of `leaklab load`",

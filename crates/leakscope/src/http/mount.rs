@@ -126,7 +126,7 @@ impl Builder {
                 profiler: Arc::clone(&profiler),
                 sampler: Arc::clone(&sampler),
                 requests: count(),
-                figures: Box::new(Map::new),
+                figures: Box::new(serde_json::Map::new),
                 on_problem: self.on_problem,
             })
         });

@@ -68,12 +68,40 @@ impl Readings {
             usage_bytes: memory.usage_bytes,
             program: (self.figures)(),
         };
-        let has_moved = now.requests != self.last.requests
-            || now.program != self.last.program
-            || now.live_heap_bytes.abs_diff(self.last.live_heap_bytes) >= MOVED_BYTES;
-        has_moved.then(|| {
+        now.has_moved_from(&self.last).then(|| {
             self.last.clone_from(&now);
             now
         })
+    }
+}
+
+impl Reading {
+    fn has_moved_from(&self, last: &Self) -> bool {
+        self.requests != last.requests
+            || self.program != last.program
+            || self.live_heap_bytes.abs_diff(last.live_heap_bytes) >= MOVED_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn requests_the_program_or_the_heap_move_it_and_rss_alone_does_not() {
+        let last = Reading { requests: 7, live_heap_bytes: 10 << 20, ..Reading::default() };
+        let moved = |change: fn(&mut Reading)| {
+            let mut now = last.clone();
+            change(&mut now);
+            now.has_moved_from(&last)
+        };
+        assert!(!moved(|_| {}), "an idle program costs nothing");
+        assert!(!moved(|now| now.rss_bytes += 1 << 20));
+        assert!(!moved(|now| now.live_heap_bytes -= MOVED_BYTES - 1));
+        assert!(moved(|now| now.live_heap_bytes -= MOVED_BYTES));
+        assert!(moved(|now| now.requests += 1));
+        assert!(moved(|now| now.program = Map::from_iter([("on".to_owned(), json!(true))])));
     }
 }
