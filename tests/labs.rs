@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use leaklab::vitals::Vitals;
 use serde_json::{Value, json};
 use support::{Lab, Service, agent, eventually, get, post};
 
@@ -225,16 +226,10 @@ fn labs_6_and_8_want_the_kill() {
     });
     // The limit less what is in use, by what is kept a second, while the end is far enough away.
     let (seconds_to_limit, said) = eventually("it grows", || {
-        let memory = ok(&url, "/admin/memory");
-        let left = 64.0 * f64::from(1 << 20) - memory["process"]["rss_bytes"].as_f64().expect("bytes");
-        let held: f64 = memory["leaks"]
-            .as_object()
-            .expect("leaks")
-            .values()
-            .map(|leak| leak["bytes_held"].as_f64().expect("bytes"))
-            .sum();
+        let vitals = Vitals::parse(ok(&url, "/metrics").as_str()?);
+        let left = 64.0 * f64::from(1 << 20) - vitals.usage_bytes? as f64;
         let seconds = left / (32.0 * 48.0 * 1024.0);
-        (held > f64::from(4 << 20))
+        (vitals.held_bytes.values().sum::<u64>() > 4 << 20)
             .then(|| (seconds, check(&url, "8", json!({ "seconds_to_limit": seconds }))))
     });
     assert!(said["observed"].as_str().expect("text").contains("now let it die"), "{said:#}");

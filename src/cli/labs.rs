@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             Err(refused) => return Err(refused.into()),
         },
     };
-    println!("{:<6} {:>7}  {:<20}  title", "lab", "minutes", "passed");
+    println!("{:<6} {:>7}  {:<20}  title", "lab", "minutes", "passed (UTC)");
     for Standing { id, minutes, passed_at, title, .. } in &standings {
         // To the second.
         let passed_at = passed_at.as_deref().and_then(|at| at.get(..19)).map(|at| at.replace('T', " "));

@@ -101,6 +101,12 @@ impl Run {
         self.readings.chunk_by(together).filter(|stretch| stretch.iter().all(&wanted)).collect()
     }
 
+    /// The readings before one of its stretches. By place: two readings may be of one millisecond.
+    pub fn before(&self, stretch: &[Reading]) -> &[Reading] {
+        let first = self.readings.iter().position(|reading| std::ptr::eq(reading, stretch.as_ptr()));
+        &self.readings[..first.unwrap_or(0)]
+    }
+
     /// Whether the memory limit ended it.
     pub fn died_of_limit(&self) -> Option<&End> {
         self.end.as_ref().filter(|end| end.cause == Cause::LimitKill)

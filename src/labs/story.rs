@@ -10,6 +10,9 @@ pub const LIMIT_BYTES: u64 = 256 << 20;
 const IDLE_BYTES: u64 = 4 << 20;
 const OVERHEAD_BYTES: u64 = 9 << 20;
 
+/// From one thing done by hand to the next.
+const MOMENT_SECONDS: f64 = 0.5;
+
 /// What a leaky variant keeps of each request.
 pub fn kept_bytes(leak: &str) -> u64 {
     match leak {
@@ -96,8 +99,14 @@ impl Story {
         self
     }
 
+    /// What comes next comes in the same millisecond.
+    pub fn at_once(&mut self) -> &mut Self {
+        self.now -= MOMENT_SECONDS;
+        self
+    }
+
     pub fn switch(&mut self, leak: &str, variant: Option<&str>) -> &mut Self {
-        self.now += 0.5;
+        self.now += MOMENT_SECONDS;
         self.stands.leaks.entry(leak.into()).or_default().variant = variant.map(str::to_owned);
         self.read();
         self.event(Event::Switch { leak: leak.into(), variant: variant.map(str::to_owned) })
@@ -111,7 +120,7 @@ impl Story {
     }
 
     pub fn clear(&mut self) -> &mut Self {
-        self.now += 0.5;
+        self.now += MOMENT_SECONDS;
         let held: u64 = self.stands.leaks.values_mut().map(|it| std::mem::take(&mut it.held_bytes)).sum();
         self.stands.live_heap_bytes -= held;
         self.read();

@@ -16,7 +16,7 @@ const MOVED_BYTES: u64 = 256 << 10;
 /// Where the program stood at one moment.
 ///
 /// With 130 bytes of the program's own figures the journal holds more than an hour of readings at the full pace; without
-/// any, nearly two. Their names are short for that.
+/// any, two. Their names are short for that.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// Requests served since the run's start.
