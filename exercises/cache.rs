@@ -55,7 +55,6 @@ impl Feature for ResponseCache {
 }
 
 /// Makes one of the two buffers of a response.
-#[inline(never)]
 fn keep_response_buffer(text: &str) -> Box<[u8]> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     payload::fill(&mut buffer, text);
@@ -63,7 +62,6 @@ fn keep_response_buffer(text: &str) -> Box<[u8]> {
 }
 
 /// Keeps a response.
-#[inline(never)]
 fn store_response_for_ever(
     responses: &Mutex<HashMap<Box<str>, CachedResponse>>,
     key: Box<str>,

@@ -42,7 +42,6 @@ impl Feature for AuditTrail {
 }
 
 /// Keeps the record of a request.
-#[inline(never)]
 fn append_record_for_ever(records: &Mutex<Records>, request: &RequestInfo<'_>) {
     let text = format!("GET {} request_id={}\n", request.path, request.request_id);
     let mut record = Vec::with_capacity(PAYLOAD_BYTES);

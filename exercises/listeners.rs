@@ -45,7 +45,6 @@ impl Feature for Completions {
 }
 
 /// Lets a request listen.
-#[inline(never)]
 fn subscribe_for_good(listeners: &Mutex<Vec<Listener>>, request: &RequestInfo<'_>) {
     let copy = keep_listener_buffer(&format!("GET {} {}\n", request.path, request.request_id));
     let mut journal = keep_listener_buffer("no event yet\n");
@@ -53,7 +52,6 @@ fn subscribe_for_good(listeners: &Mutex<Vec<Listener>>, request: &RequestInfo<'_
 }
 
 /// Makes one of the two buffers that a listener owns.
-#[inline(never)]
 fn keep_listener_buffer(text: &str) -> Box<[u8]> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     payload::fill(&mut buffer, text);

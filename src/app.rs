@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::{
@@ -16,9 +16,8 @@ use axum::{
 };
 use leakscope::{
     heap::Profiler,
-    memory::{self, Limit, LimitSource, Sampler, SamplerConfig},
+    memory::{self, Limit, LimitSource, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
 };
-use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,18 +32,13 @@ use crate::{
     config::Settings,
     debug,
     http::{error::Error, server},
+    labs::Labs,
     leaks::{Registry, Variant},
     post_mortem,
-    recording::Recording,
+    recording::{Event, Recording},
     telemetry::{self, metrics::Metrics, traces::Traces, trend::TrendWatch},
     workload,
 };
-
-/// Time between two samples of memory.
-pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Samples kept, 48 bytes each: half an hour, the longest window that a trend can be asked for, in 96 KiB.
-pub const SAMPLE_CAPACITY: usize = 1_800;
 
 /// Everything that handlers share.
 pub struct App {
@@ -53,9 +47,11 @@ pub struct App {
     /// The settings in force.
     pub settings: Settings,
     /// The patient's bugs.
-    pub leaks: Registry,
+    pub leaks: Arc<Registry>,
     /// How the runs before ended, and a record of this one.
     pub recording: Recording,
+    /// The exercises, and how far the learner is.
+    pub labs: Labs,
     /// What ends this process, and at how many bytes.
     pub limit: Limit,
     /// Whether leaks may be armed without a limit (`serve --no-limit`).
@@ -124,20 +120,23 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
     let profiler = Profiler::start();
     let counted = Arc::clone(&requests);
     let sampler = Sampler::start(SamplerConfig {
-        interval: SAMPLE_INTERVAL,
-        capacity: SAMPLE_CAPACITY,
+        interval: USUAL_INTERVAL,
+        capacity: USUAL_CAPACITY,
         limit,
         requests: Box::new(move || counted.load(Relaxed)),
     });
+    let leaks = Arc::new(Registry::new());
     let recording = Recording::start(
         &settings,
         limit,
         Arc::clone(&profiler),
         Arc::clone(&sampler),
         Arc::clone(&requests),
+        Arc::clone(&leaks),
     );
     Arc::new(App {
-        leaks: Registry::new(),
+        leaks,
+        labs: Labs::open(&settings.data_dir),
         recording,
         limit,
         no_limit,
@@ -243,5 +242,5 @@ fn arm(app: &App) {
             _ => tracing::warn!(leak = name, error = %Error::NoLimit, "not switched on"),
         }
     }
-    app.recording.leaks("ready", Value::Null, &app.leaks);
+    app.recording.leaks(Event::Ready {}, &app.leaks);
 }

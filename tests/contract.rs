@@ -287,11 +287,37 @@ async fn metrics_are_prometheus_text() {
     assert!(answer.text.contains("leak_entries{leak=\"cache\"} 0"), "{}", answer.text);
 }
 
+#[tokio::test]
+async fn labs_say_where_the_learner_stands_and_what_is_still_wanted() {
+    let service = Service::new();
+    let labs = service.ok("/admin/labs").await["labs"].clone();
+    let ids: Vec<_> =
+        labs.as_array().expect("a list").iter().map(|lab| lab["id"].as_str().expect("text")).collect();
+    assert_eq!(ids, ["1", "2", "3", "4", "5", "5-fix", "6", "7", "8", "9"]);
+    for (id, lab) in ids.iter().zip(labs.as_array().expect("a list")) {
+        assert_fields(lab, &["id", "title", "minutes", "optional", "passed", "passed_at"]);
+        assert_eq!(
+            (&lab["passed"], &lab["passed_at"], &lab["optional"]),
+            (&json!(false), &Value::Null, &json!(*id == "5-fix"))
+        );
+        let verdict = service.posted(&format!("/admin/labs/{id}/check"), "").await;
+        assert_fields(&verdict, &["id", "passed", "observed", "wanted", "hint"]);
+        assert_eq!((&verdict["id"], &verdict["passed"]), (&json!(id), &json!(false)));
+        for field in ["observed", "wanted", "hint"] {
+            let text = verdict[field].as_str().unwrap_or_else(|| panic!("{id} has no {field}: {verdict}"));
+            assert!(!text.is_empty() && !text.contains("curl"), "{id}: {field} gives no command: {text}");
+        }
+        let again = service.posted(&format!("/admin/labs/{id}/check"), "{}").await;
+        assert_ne!(again["hint"], verdict["hint"], "{id}: hints narrow");
+    }
+    assert_eq!(service.posted("/admin/labs/reset", "").await["labs"], labs, "nothing was passed");
+}
+
 /// Every method and path of the document, with its parameters filled in.
 fn documented(document: &Value) -> Vec<(Method, String)> {
     let paths = document["paths"].as_object().expect("paths");
     let operations = paths.iter().flat_map(|(path, item)| {
-        let path = path.replace("{leak}", "cache").replace("{request_id}", "none");
+        let path = path.replace("{leak}", "cache").replace("{request_id}", "none").replace("{id}", "1");
         item.as_object().expect("methods").keys().map(move |method| (method.clone(), path.clone()))
     });
     operations.map(|(method, path)| (method.to_uppercase().parse().expect("a method"), path)).collect()
@@ -322,6 +348,10 @@ async fn every_documented_route_answers_and_those_of_the_contract_are_documented
         "GET /admin/post-mortem",
         "POST /admin/memory/baseline",
         "GET /admin/memory/trend",
+        "GET /admin/labs",
+        "POST /admin/labs/1/check",
+        "POST /admin/labs/1/reset",
+        "POST /admin/labs/reset",
         "GET /debug/pprof/heap",
         "GET /debug/pprof/flamegraph",
     ] {

@@ -63,6 +63,20 @@ async fn bodies_that_do_not_fit_say_what_would() {
         ("/admin/leaks/clear", r#"{"leak_type": "unicorn"}"#, 404, "unknown_leak", "unicorn", "history, all"),
         ("/admin/leaks/clear", r#"{"leak": "cache"}"#, 422, "bad_field", "`leak_type`", "leak_type"),
         ("/admin/leaks/clear", r#"{"leak_type": ["cache"]}"#, 422, "bad_field", "a string", "leak_type"),
+        ("/admin/labs/unicorn/check", "", 404, "unknown_lab", "unicorn", "1, 2, 3, 4, 5, 5-fix, 6, 7, 8, 9"),
+        ("/admin/labs/unicorn/reset", "", 404, "unknown_lab", "unicorn", "/admin/labs"),
+        ("/admin/labs/1/check", r#"{"answer": {"it": 1}}"#, 422, "bad_field", "`it`", "takes no answer"),
+        ("/admin/labs/2/check", r#"{"answer": 7}"#, 422, "bad_field", "a map", "seconds_to_limit"),
+        (
+            "/admin/labs/2/check",
+            r#"{"answer": {}}"#,
+            422,
+            "bad_field",
+            "bytes_per_request",
+            "seconds_to_limit",
+        ),
+        ("/admin/labs/4/check", r#"{"answer": {"line": 7}}"#, 422, "bad_field", "a string", "src/main.rs:12"),
+        ("/admin/labs/4/check", r#"{"line": "src/main.rs:12"}"#, 422, "bad_field", "`answer`", "answer"),
         ("/admin/leaks/%ff", r#"{"enabled": true}"#, 400, "bad_url", "UTF-8", "UTF-8"),
     ] {
         assert_error(&service.post(path, body).await, status, code, message, expected);

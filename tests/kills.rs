@@ -39,7 +39,7 @@ fn kill_after_kill_nothing_is_lost() {
     let kills = std::env::var("LEAKLAB_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number"));
     let seed = fastrand::get_seed();
     println!("{kills} kills, seed {seed}");
-    let lab = Lab::start("auto", LIMIT);
+    let lab = Lab::start(&["--limit", LIMIT]);
     let ways = [Way::AtRandom, Way::At(30), Way::Limit, Way::At(97)];
     let mut ended = [("killed", 0.0), ("limit_kill", 0.0)];
     let mut patient = Patient::of(&lab);

@@ -97,7 +97,7 @@ fn what_keeps_nothing_is_flat() {
 #[test]
 #[ignore = "a minute of load: run by the gate"]
 fn the_time_to_the_limit_is_what_then_happens() {
-    let lab = Lab::start("auto", "64MiB");
+    let lab = Lab::start(&["--limit", "64MiB"]);
     let url = lab.url().expect("it starts");
     agent().post(format!("{url}/admin/leaks/cache")).send(r#"{"enabled":true}"#).expect("an answer");
     let mut load = Load::start(&url, Duration::from_secs(300));

@@ -106,9 +106,23 @@ fn a_folder_that_can_t_be_written_is_said_once_and_costs_the_record_only() {
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
 }
 
+/// What grew from the first threshold to the last one.
+#[track_caller]
+fn the_recorders_profiles_can_be_compared(folder: &Path) {
+    let files =
+        std::fs::read_dir(folder).expect("the recorder's folder").map(|file| file.expect("a file").path());
+    let mut profiles: Vec<_> = files.filter(|file| file.extension().is_some_and(|it| it == "heap")).collect();
+    profiles.sort(); // the names begin with the time
+    let (Some(first), Some(last)) = (profiles.first(), profiles.last()) else { panic!("none in {folder:?}") };
+    let diff = Command::new(LEAKLAB).arg("diff").args([first, last]).output().expect("the binary starts");
+    let text = String::from_utf8_lossy(&diff.stdout);
+    assert!(diff.status.success(), "{diff:?}");
+    assert!(text.lines().nth(2).is_some_and(|top| top.contains("  src/leaks/")), "{profiles:?}: {text}");
+}
+
 /// Leaks until the limit, and reads what is told then.
 fn limit_kill(enforce: &str) {
-    let lab = Lab::start(enforce, "64MiB");
+    let lab = Lab::start(&["--limit", "64MiB", "--enforce", enforce]);
     let Some(url) = lab.url() else {
         println!("SKIPPED: {}", lab.words_until("error"));
         return;
@@ -141,6 +155,7 @@ fn limit_kill(enforce: &str) {
     assert_eq!(ends(&url, "limit_kill"), 1.0);
     assert_eq!(words.matches("killed by the memory limit").count(), 1, "{words}");
     assert!(words.contains(growing[0]["location"].as_str().expect("a line")), "{words}");
+    the_recorders_profiles_can_be_compared(&lab.data_dir.path().join("recorder"));
     let log: Vec<_> = lab.log().into_iter().filter(|line| line.contains("previous run")).collect();
     assert_eq!(log, [""; 0], "the lab has said it already");
 

@@ -79,7 +79,7 @@ fn a_file_that_is_no_profile_is_refused_by_name() {
     let text = folder.path().join("heap.txt");
     fs::write(&text, "hello").expect("it can be written");
     for (path, says) in
-        [(text.as_path(), "not a gzipped profile"), (Path::new("/no/such.pb.gz"), "No such file")]
+        [(text.as_path(), "not a profile of leakscope's"), (Path::new("/no/such.pb.gz"), "No such file")]
     {
         let (code, said) = diff(&[&path, &path]);
         assert_eq!(code, Some(65), "{said}");

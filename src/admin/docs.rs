@@ -27,6 +27,7 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
         (name = "workload", description = "What clients of the service call"),
         (name = "leaks", description = "Switch the bugs on and off, and give back what they hold"),
         (name = "memory", description = "What is held, who allocated it, what grew"),
+        (name = "labs", description = "How far the learner is, and what is still wanted"),
         (name = "health", description = "Health, metrics, documentation"),
     )
 )]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::{Json, body::Body, extract::State};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -19,7 +18,7 @@ use crate::{
         extract::{self, Segment},
     },
     leaks::{Leak, NAMES, Registry, Variant},
-    recording::leaks_on,
+    recording::{Event, leaks_on},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -134,8 +133,7 @@ async fn switch(
 ) -> Result<Json<Object>, Error> {
     let leak = app.leaks.get(&name).ok_or_else(|| unknown(&name, &NAMES))?;
     let variant = Switch::read(body).await?.variant(&app)?;
-    leak.set_variant(variant);
-    record(&app, "switch", json!({ "leak": name, "variant": variant })).await;
+    set(&app, name.clone(), variant).await;
     Ok(Json(switched(leak)))
 }
 
@@ -153,8 +151,7 @@ async fn switch(
 )]
 async fn switch_all(State(app): State<Arc<App>>, body: Body) -> Result<Json<Object>, Error> {
     let variant = Switch::read(body).await?.variant(&app)?;
-    app.leaks.iter().for_each(|leak| leak.set_variant(variant));
-    record(&app, "switch", json!({ "leak": ALL, "variant": variant })).await;
+    set(&app, ALL.to_owned(), variant).await;
     let leaks: Vec<_> = app.leaks.iter().map(switched).collect();
     Ok(Json(
         Object::default()
@@ -187,9 +184,17 @@ fn switched(leak: &Leak) -> Object {
     )
 }
 
-/// Writes down what was done, for the post-mortem of this run.
-async fn record(app: &Arc<App>, done: &'static str, detail: Value) {
-    off_runtime(app, move |app| app.recording.leaks(done, detail, &app.leaks)).await;
+/// Switches that leak, or all, and writes it down, for the post-mortem of this run and for the labs. The reading before says
+/// what the other variant did until then.
+async fn set(app: &Arc<App>, name: String, variant: Option<Variant>) {
+    off_runtime(app, move |app| {
+        app.recording.read_now();
+        let meant = app.leaks.iter().filter(|leak| name == ALL || name == leak.name());
+        meant.for_each(|leak| leak.set_variant(variant));
+        let variant = variant.map(|variant| variant.name().to_owned());
+        app.recording.leaks(Event::Switch { leak: name, variant }, &app.leaks);
+    })
+    .await;
 }
 
 const ALL: &str = "all";
@@ -220,15 +225,22 @@ async fn clear(State(app): State<Arc<App>>, body: Body) -> Result<Json<Object>, 
     let asked: Clear = extract::json(body, CLEAR_EXAMPLE).await?.unwrap_or_default();
     let name = asked.leak_type.unwrap_or_else(|| ALL.to_owned());
     off_runtime(&app, move |app| {
-        app.recording.event("clear", json!({ "leak": name }));
-        let cleared = Object::default().with("cleared", &name);
-        if name == ALL {
-            let removed =
-                |object: Object, leak: &Leak| object.with(leak.facts().removed_of_all_field, leak.clear());
-            return Ok(Json(app.leaks.iter().fold(cleared, removed)));
+        let only = app.leaks.get(&name);
+        if only.is_none() && name != ALL {
+            return Err(unknown(&name, &[&NAMES[..], &[ALL]].concat()));
         }
-        let leak = app.leaks.get(&name).ok_or_else(|| unknown(&name, &[&NAMES[..], &[ALL]].concat()))?;
-        Ok(Json(cleared.with(leak.facts().removed_field, leak.clear())))
+        // What was held stands in the reading before the event, what was left in the one after it.
+        app.recording.event(Event::Clear { leak: name.clone() });
+        let cleared = Object::default().with("cleared", name);
+        let cleared = match only {
+            Some(leak) => cleared.with(leak.facts().removed_field, leak.clear()),
+            None => app
+                .leaks
+                .iter()
+                .fold(cleared, |object, leak| object.with(leak.facts().removed_of_all_field, leak.clear())),
+        };
+        app.recording.read_now();
+        Ok(Json(cleared))
     })
     .await
 }

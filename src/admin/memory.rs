@@ -1,15 +1,14 @@
 //! What is held, who allocated it, and what changed since the baseline.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
 use leakscope::{
-    heap::{self, By, Growth, Site, Snapshot},
+    heap::{self, By, Compared, Growth, Site, Snapshot},
     memory::{self, Limit, Process, Report},
 };
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -17,7 +16,6 @@ use super::{
     leaks::held,
     object::{Object, two_decimals},
     off_runtime,
-    profiles::age_seconds,
 };
 use crate::{
     app::App,
@@ -25,6 +23,7 @@ use crate::{
         error::{Error, ErrorBody},
         extract::{Fields, Parameters},
     },
+    recording::Event,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -51,9 +50,12 @@ const TOP_LINES: usize = 20;
     responses((status = 200, body = Object, description = "`process`, `limit`, `parts`, `cgroup`, `jemalloc`, `heap_profile`, `leaks`, `missing`"))
 )]
 async fn overview(State(app): State<Arc<App>>) -> Json<Object> {
-    let profile = app.profiles.last();
+    let profile = app.profiles.last_and_fresh();
     off_runtime(&app, move |app| {
         let report = app.profiles.report();
+        if app.leaks.iter().all(|leak| leak.variant().is_none()) {
+            app.recording.look(app.requests.load(Relaxed), report.process.rss_bytes);
+        }
         Json(
             Object::default()
                 .with("process", process(&report.process, app.limit))
@@ -115,7 +117,7 @@ fn jemalloc(report: &Report) -> Option<Object> {
     })
 }
 
-fn heap_profile(app: &App, last: Option<Result<Arc<Snapshot>, Error>>) -> Object {
+fn heap_profile(app: &App, last: Option<Result<Arc<Snapshot>, heap::Error>>) -> Object {
     let profiler = app.profiler.status();
     let object = match (last, &profiler.problem) {
         (_, Some(problem)) if !profiler.enabled => {
@@ -129,7 +131,7 @@ fn heap_profile(app: &App, last: Option<Result<Arc<Snapshot>, Error>>) -> Object
             let top: Vec<_> = snapshot.sites(By::Line).iter().take(TOP_OVERVIEW).map(top_site).collect();
             Object::default()
                 .with("status", "ready")
-                .with("age_seconds", two_decimals(age_seconds(&snapshot)))
+                .with("age_seconds", two_decimals(snapshot.age().as_secs_f64()))
                 .with_size("total_traced", snapshot.total_bytes)
                 .with("count", snapshot.total_count)
                 .with("top_allocations", top)
@@ -182,7 +184,7 @@ async fn snapshot(
 ) -> Result<Json<Object>, Error> {
     off_runtime(&app, move |app| {
         let snapshot = app.profiles.take()?;
-        app.recording.event("snapshot", json!({ "total_bytes": snapshot.total_bytes }));
+        app.recording.event(Event::Snapshot { total_bytes: snapshot.total_bytes });
         let peak_bytes = app.sampler.peak_live_heap_bytes().max(snapshot.total_bytes);
         let object = Object::default()
             .with(
@@ -267,21 +269,19 @@ async fn diff(
     Parameters(query): Parameters<DiffQuery>,
 ) -> Result<Json<Object>, Error> {
     off_runtime(&app, move |app| {
-        let now = app.profiles.take()?;
-        let base = match query.keep {
-            true => app.profiles.baseline(),
-            false => app.profiles.set_baseline(Arc::clone(&now)),
-        };
+        let Compared { base, now } = app.profiles.compare(!query.keep)?;
         let Some(base) = base else {
-            app.profiles.set_baseline(Arc::clone(&now));
             return Ok(Json(baseline_set(
                 app,
                 &now,
                 "there was none yet (a baseline does not survive a restart)",
             )));
         };
-        let growth_bytes = i128::from(now.total_bytes) - i128::from(base.total_bytes);
-        app.recording.event("diff", json!({ "keep": query.keep, "total_growth_bytes": growth_bytes }));
+        app.recording.event(Event::Diff {
+            keep: query.keep,
+            total_growth_bytes: now.total_bytes as i64 - base.total_bytes as i64,
+            line: heap::growing(&base, &now, By::Line, 1).pop().map(|growth| growth.site.location),
+        });
         Ok(Json(compared(&base, &now, &query)))
     })
     .await
@@ -307,7 +307,7 @@ async fn baseline(State(app): State<Arc<App>>) -> Result<Json<Object>, Error> {
 }
 
 fn baseline_set(app: &App, snapshot: &Snapshot, why: &str) -> Object {
-    app.recording.event("baseline", json!({ "total_bytes": snapshot.total_bytes }));
+    app.recording.event(Event::Baseline { total_bytes: snapshot.total_bytes });
     Object::default()
         .with("status", "baseline_set")
         .with(
@@ -318,14 +318,12 @@ fn baseline_set(app: &App, snapshot: &Snapshot, why: &str) -> Object {
 }
 
 fn compared(base: &Snapshot, now: &Snapshot, query: &DiffQuery) -> Object {
-    let mut growing = heap::diff(base, now, query.by);
-    growing.retain(|growth| growth.bytes_diff > 0 && growth.significant);
-    growing.truncate(query.limit.unwrap_or(TOP_LINES));
+    let growing = heap::growing(base, now, query.by, query.limit.unwrap_or(TOP_LINES));
     let tip = if growing.is_empty() { NOTHING_GREW_TIP } else { GREW_TIP };
     Object::default()
         .with("status", "diff_computed")
         .with("by", query.by)
-        .with("baseline_age_seconds", two_decimals(age_seconds(base)))
+        .with("baseline_age_seconds", two_decimals(base.age().as_secs_f64()))
         .with("baseline_kept", query.keep)
         .with("growing_allocations", growing.iter().map(grown).collect::<Vec<_>>())
         .with_size("total_growth", i128::from(now.total_bytes) - i128::from(base.total_bytes))
@@ -358,10 +356,11 @@ fn grown(growth: &Growth) -> Object {
     responses((status = 200, body = Object, description = "`memory_before_mb`, `memory_after_mb`, `freed_mb` (all RSS), `note`"))
 )]
 async fn gc(State(app): State<Arc<App>>) -> Json<Object> {
-    off_runtime(&app, |_| {
+    off_runtime(&app, |app| {
         let before = memory::report().process.rss_bytes;
         memory::purge();
         let after = memory::report().process.rss_bytes;
+        app.recording.event(Event::Gc { freed_bytes: before as i64 - after as i64 });
         Json(
             Object::default()
                 .with_size("memory_before", before)

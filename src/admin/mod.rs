@@ -1,4 +1,4 @@
-//! The service's own routes: its health, its metrics, its memory, and the switches of its leaks.
+//! The service's own routes: its health, its metrics, its memory, the switches of its leaks, and the labs' checks.
 //!
 //! Handlers read the instrument and the leaks' registry, and turn what they say into the JSON of the contract.
 
@@ -9,18 +9,14 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
+use leakscope::http::Guard;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{
-    app::App,
-    http::{
-        error::Error,
-        guard::{Guard, Refused},
-    },
-};
+use crate::{app::App, http::error::Error};
 
 pub mod docs;
 pub mod health;
+mod labs;
 mod leaks;
 mod memory;
 pub mod object;
@@ -35,7 +31,11 @@ pub fn open_routes() -> OpenApiRouter<Arc<App>> {
 
 /// Routes under `/admin`; mount them behind [`guard`].
 pub fn guarded_routes() -> OpenApiRouter<Arc<App>> {
-    leaks::routes().merge(memory::routes()).merge(trend::routes()).merge(post_mortem::routes())
+    leaks::routes()
+        .merge(memory::routes())
+        .merge(trend::routes())
+        .merge(post_mortem::routes())
+        .merge(labs::routes())
 }
 
 /// Puts the host and origin guard in front of routes.
@@ -54,8 +54,7 @@ const IN_COMPOSE: &str = "leaky-service";
 async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match guard.check(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(Refused::Host(host)) => Error::HostNotAllowed(host).into_response(),
-        Err(Refused::CrossSite(origin)) => Error::CrossSite(origin).into_response(),
+        Err(refused) => Error::from(refused).into_response(),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::object::Object;
+use super::{object::Object, off_runtime};
 use crate::{
     app::App,
     http::{
@@ -15,6 +15,7 @@ use crate::{
         extract::{Fields, Parameters},
     },
     post_mortem,
+    recording::Event,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -53,5 +54,8 @@ async fn post_mortem(
 ) -> Result<Json<Object>, Error> {
     let n = query.n.map_or(1, NonZeroUsize::get);
     let kept = &app.recording.history().post_mortems;
-    kept.get(n - 1).map(|last| Json(post_mortem::json(last))).ok_or(Error::NoPreviousRun { kept: kept.len() })
+    let Some(asked) = kept.get(n - 1) else { return Err(Error::NoPreviousRun { kept: kept.len() }) };
+    let answer = Json(post_mortem::json(asked));
+    off_runtime(&app, |app| app.recording.event(Event::PostMortem {})).await;
+    Ok(answer)
 }

@@ -1,6 +1,10 @@
 //! `leaklab diff`: what grew between two saved heap profiles, without the service that they come from.
 
-use std::{fmt, fs, path::PathBuf, process::ExitCode};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, ValueEnum};
 use indicatif::{BinaryBytes, HumanCount};
@@ -11,7 +15,8 @@ use super::{DATA, Failure};
 /// Arguments of `leaklab diff`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The earlier profile, as `curl -o a.pb.gz http://127.0.0.1:8080/debug/pprof/heap` saves it
+    /// The earlier profile, as `curl -o a.pb.gz http://127.0.0.1:8080/debug/pprof/heap` saves it, or as the flight recorder
+    /// does (recorder/*.heap in the data folder)
     base: PathBuf,
 
     /// The later profile
@@ -48,23 +53,20 @@ impl From<Grouping> for By {
 /// Compares, and prints what grew.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (base, now) = (read(&arguments.base)?, read(&arguments.now)?);
-    let mut growing = heap::diff(&base, &now, arguments.by.into());
-    growing.retain(|growth| growth.bytes_diff > 0 && growth.significant);
-    growing.truncate(arguments.limit);
+    let growing = heap::growing(&base, &now, arguments.by.into(), arguments.limit);
     print!("{}", Report { base: &base, now: &now, growing: &growing });
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &PathBuf) -> Result<Snapshot, Failure> {
-    let failed = |error: &dyn fmt::Display| Failure {
+fn read(path: &Path) -> Result<Snapshot, Failure> {
+    heap::read_saved(path).map_err(|error| Failure {
         message: format!(
-            "{}: {error}; it wants a profile saved with `curl -o {0} http://127.0.0.1:8080/debug/pprof/heap`",
+            "{error}; it wants a profile saved with `curl -o {} http://127.0.0.1:8080/debug/pprof/heap`, or one \
+             (*.heap) that this build's flight recorder wrote",
             path.display()
         ),
         code: DATA,
-    };
-    let profile = fs::read(path).map_err(|error| failed(&error))?;
-    heap::read_pprof(&profile).map_err(|error| failed(&error))
+    })
 }
 
 struct Report<'a> {

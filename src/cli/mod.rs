@@ -1,4 +1,4 @@
-//! The command line: `lab` (default), `serve`, `load`, `diff`, `healthcheck`, `post-mortem`.
+//! The command line: `lab` (default), `serve`, `load`, `diff`, `healthcheck`, `post-mortem`, `labs`, `check`.
 //!
 //! Arguments are read here, and what went wrong becomes a message and an exit code here. The work is done elsewhere.
 
@@ -10,9 +10,11 @@ mod diff;
 mod healthcheck;
 mod instance;
 mod lab;
+mod labs;
 mod load;
 mod post_mortem;
 mod serve;
+mod target;
 
 /// Bad arguments or settings: EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
@@ -51,6 +53,10 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     /// Say how a run of the service ended: why, at how many bytes, and which lines had grown
     PostMortem(post_mortem::Arguments),
+    /// Say which labs are passed
+    Labs(labs::Arguments),
+    /// Ask whether a lab is passed, and what is still wanted: exit code 0 if so, else 1
+    Check(labs::CheckArguments),
 }
 
 /// What is read from the environment beside the settings, which name their own variables.
@@ -103,6 +109,8 @@ pub fn run() -> ExitCode {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::PostMortem(arguments) => post_mortem::run(&arguments),
+        Command::Labs(arguments) => labs::run(&arguments),
+        Command::Check(arguments) => labs::check(&arguments),
     };
     done.unwrap_or_else(|failure| {
         for line in failure.message.lines() {

@@ -5,6 +5,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use leakscope::{
+    heap,
+    http::{Refused, pprof::NoProfile},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -39,6 +43,9 @@ pub enum Error {
     /// No leak of that name.
     #[error("there is no leak {name:?}")]
     UnknownLeak { name: String, names: String },
+    /// No lab of that id.
+    #[error("there is no lab {id:?}")]
+    UnknownLab { id: String, ids: String },
     /// No variant of that name.
     #[error("there is no variant {name:?}")]
     UnknownVariant { name: String, names: String },
@@ -51,21 +58,12 @@ pub enum Error {
     /// A leak without a memory limit could hurt the host.
     #[error("this process has no memory limit: a leak would eat the host's memory, so it is not switched on")]
     NoLimit,
-    /// No heap profile can be taken here; says why.
-    #[error("{0}")]
-    ProfilingOff(String),
-    /// A heap profile was tried and failed.
-    #[error("the heap profile failed: {0}")]
-    ProfileFailed(String),
-    /// Nothing to compare with.
-    #[error("there is no baseline yet; one does not survive a restart")]
-    NoBaseline,
-    /// A Host header that is not ours: DNS rebinding looks like this.
-    #[error("the host {0:?} is not one that this route answers to")]
-    HostNotAllowed(String),
-    /// A browser came from another site.
-    #[error("a page of another site ({0}) may not use this route")]
-    CrossSite(String),
+    /// There is no heap profile.
+    #[error(transparent)]
+    NoProfile(NoProfile),
+    /// A browser came from elsewhere, or by a foreign name.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The service is about to stop.
     #[error("the service is draining: it is about to stop")]
     Draining,
@@ -77,6 +75,7 @@ impl Error {
         match self {
             Self::UnknownRoute { .. }
             | Self::UnknownLeak { .. }
+            | Self::UnknownLab { .. }
             | Self::UnknownRecord(_)
             | Self::NoPreviousRun { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -84,9 +83,10 @@ impl Error {
             Self::BadField { .. } | Self::UnknownVariant { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::NoLimit | Self::ProfilingOff(_) | Self::NoBaseline => StatusCode::CONFLICT,
-            Self::HostNotAllowed(_) | Self::CrossSite(_) => StatusCode::FORBIDDEN,
-            Self::ProfileFailed(_) | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoLimit => StatusCode::CONFLICT,
+            Self::NoProfile(why) => why.status(),
+            Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -102,15 +102,13 @@ impl Error {
             Self::BodyTooSlow(_) => "body_too_slow",
             Self::BodyIncomplete(_) => "body_incomplete",
             Self::UnknownLeak { .. } => "unknown_leak",
+            Self::UnknownLab { .. } => "unknown_lab",
             Self::UnknownVariant { .. } => "unknown_variant",
             Self::UnknownRecord(_) => "unknown_record",
             Self::NoPreviousRun { .. } => "no_previous_run",
             Self::NoLimit => "no_limit",
-            Self::ProfilingOff(_) => "profiling_off",
-            Self::ProfileFailed(_) => "profile_failed",
-            Self::NoBaseline => "no_baseline",
-            Self::HostNotAllowed(_) => "host_not_allowed",
-            Self::CrossSite(_) => "cross_site",
+            Self::NoProfile(why) => why.code(),
+            Self::Refused(why) => why.code(),
             Self::Draining => "draining",
         }
     }
@@ -125,6 +123,7 @@ impl Error {
             Self::BodyTooLarge(limit) => format!("at most {limit} bytes"),
             Self::BodyTooSlow(_) | Self::BodyIncomplete(_) => "the whole body at once".into(),
             Self::UnknownLeak { names, .. } | Self::UnknownVariant { names, .. } => format!("one of {names}"),
+            Self::UnknownLab { ids, .. } => format!("one of {ids}; listed at /admin/labs"),
             Self::UnknownRecord(_) => {
                 "the request_id of a request to /api/data, made while the leak history was on and not cleared since"
                     .into()
@@ -134,17 +133,33 @@ impl Error {
             Self::NoLimit => {
                 "a container with a memory limit, `leaklab lab`, which sets one, or `leaklab serve --no-limit`".into()
             }
-            Self::ProfilingOff(_) => "the default allocator on Linux, with prof:true in _RJEM_MALLOC_CONF".into(),
-            Self::ProfileFailed(_) => "the same request again".into(),
-            Self::NoBaseline => "the same request after POST /admin/memory/baseline".into(),
-            Self::HostNotAllowed(_) => {
+            Self::NoProfile(NoProfile::Off(_)) => {
+                "the default allocator on Linux, with prof:true in _RJEM_MALLOC_CONF".into()
+            }
+            Self::NoProfile(NoProfile::Failed(_)) => "the same request again".into(),
+            Self::NoProfile(NoProfile::NoBaseline) => "the same request after POST /admin/memory/baseline".into(),
+            Self::Refused(Refused::Host(_)) => {
                 "localhost, a loopback address, leaky-service, or a name listed in LEAKLAB_ALLOWED_HOSTS".into()
             }
-            Self::CrossSite(_) => {
+            Self::Refused(Refused::CrossSite(_)) => {
                 "curl, this service's own pages, or a page of a host listed in LEAKLAB_ALLOWED_HOSTS".into()
             }
-            Self::Draining => "the same request to the service after its restart".into(),
+            Self::NoProfile(NoProfile::Stopping) | Self::Draining => {
+                "the same request to the service after its restart".into()
+            }
         }
+    }
+}
+
+impl From<NoProfile> for Error {
+    fn from(why: NoProfile) -> Self {
+        if why == NoProfile::Stopping { Self::Draining } else { Self::NoProfile(why) }
+    }
+}
+
+impl From<heap::Error> for Error {
+    fn from(error: heap::Error) -> Self {
+        NoProfile::from(error).into()
     }
 }
 

@@ -1,8 +1,7 @@
-//! What every route shares: one error type, lenient bodies and strict fields, the guard against browsers, the server.
+//! What every route shares: one error type, lenient bodies and strict fields, the server.
 //!
 //! Nothing here knows which routes there are or what they do.
 
 pub mod error;
 pub mod extract;
-pub mod guard;
 pub mod server;

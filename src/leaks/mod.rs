@@ -38,7 +38,8 @@ pub enum Variant {
     Leaky,
     /// The same feature without it.
     Fixed,
-    /// What the learner makes of it: `exercises/`, which starts as a copy of the bug.
+    /// What the learner makes of it: `exercises/`, which starts as a copy of the bug. Only its growth sites are not
+    /// `#[inline(never)]`: functions that are alike in all are compiled to one, and a profile of either would name its file.
     Mine,
 }
 

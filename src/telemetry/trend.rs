@@ -8,8 +8,9 @@ use std::{
 };
 
 use leakscope::{
+    http::Window,
     memory::{Limit, Sampler},
-    trend::{self, Config, TrendReport},
+    trend::TrendReport,
 };
 use tokio::time::MissedTickBehavior;
 
@@ -17,17 +18,6 @@ use crate::app::App;
 
 /// Time between two readings.
 const PACE: Duration = Duration::from_secs(5);
-
-/// What the samples of the last `window` say. A few milliseconds for the longest window; call it off the async runtime.
-pub fn read(sampler: &Sampler, limit: Limit, window: Duration) -> TrendReport {
-    let config = Config { window_seconds: window.as_secs_f64(), ..Config::default() };
-    trend::report(&sampler.window(window), limit.bytes, &config)
-}
-
-/// The window that is looked at unless another one is asked for.
-pub fn usual_window() -> Duration {
-    Duration::from_secs_f64(Config::default().window_seconds)
-}
 
 /// Keeps the newest reading.
 pub struct TrendWatch {
@@ -37,7 +27,7 @@ pub struct TrendWatch {
 impl TrendWatch {
     /// With a first reading, so that there always is one.
     pub fn new(sampler: &Sampler, limit: Limit) -> Self {
-        Self { latest: Mutex::new(Arc::new(read(sampler, limit, usual_window()))) }
+        Self { latest: Mutex::new(Arc::new(Window::default().trend(sampler, limit))) }
     }
 
     /// The newest reading; a few seconds old at most while somebody [watches](Self::watch).
@@ -52,7 +42,8 @@ impl TrendWatch {
         loop {
             tick.tick().await;
             let app = Arc::clone(app);
-            let reading = tokio::task::spawn_blocking(move || read(&app.sampler, app.limit, usual_window()));
+            let reading =
+                tokio::task::spawn_blocking(move || Window::default().trend(&app.sampler, app.limit));
             // A panic there has been printed; the last reading stays.
             if let Ok(report) = reading.await {
                 self.renew(report);
@@ -87,7 +78,10 @@ fn announce(report: &TrendReport, before: &TrendReport) {
 
 #[cfg(test)]
 mod tests {
-    use leakscope::memory::Sample;
+    use leakscope::{
+        memory::Sample,
+        trend::{self, Config},
+    };
 
     use super::*;
     use crate::telemetry::logs::tests::Captured;

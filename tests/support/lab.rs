@@ -20,22 +20,13 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// `enforce` and `limit` as on the command line.
-    pub fn start(enforce: &str, limit: &str) -> Self {
+    /// Starts it with more arguments.
+    pub fn start(arguments: &[&str]) -> Self {
         let data_dir = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_leaklab"));
         command
-            .args([
-                "lab",
-                "--listen",
-                "127.0.0.1:0",
-                "--work-ms",
-                "0",
-                "--limit",
-                limit,
-                "--enforce",
-                enforce,
-            ])
+            .args(["lab", "--listen", "127.0.0.1:0", "--work-ms", "0", "--log-format", "json"])
+            .args(arguments)
             .arg("--data-dir")
             .arg(data_dir.path())
             .stdout(Stdio::piped())

@@ -103,8 +103,7 @@ impl Service {
     /// POST with that text as its body and no content type, as plain `curl -d` nearly does.
     #[track_caller]
     pub fn post(&self, path: &str, body: &str) -> (u16, Value) {
-        let answer = agent().post(format!("{}{path}", self.url)).send(body).expect("an answer");
-        read(answer)
+        post(&format!("{}{path}", self.url), body)
     }
 
     /// GET that must be answered with 200.
@@ -153,6 +152,12 @@ impl Drop for Service {
 #[track_caller]
 pub fn get(url: &str) -> (u16, Value) {
     read(agent().get(url).call().expect("an answer"))
+}
+
+/// POST with that text as its body: status and body as JSON.
+#[track_caller]
+pub fn post(url: &str, body: &str) -> (u16, Value) {
+    read(agent().post(url).send(body).expect("an answer"))
 }
 
 fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {

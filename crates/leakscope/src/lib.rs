@@ -13,6 +13,8 @@
 //! It asks the operating system and the allocator, never the program under study.
 
 pub mod heap;
+#[cfg(feature = "axum")]
+pub mod http;
 pub mod memory;
 pub mod recorder;
 #[cfg(feature = "tower")]
@@ -20,6 +22,9 @@ pub mod request;
 pub mod trend;
 
 mod macros;
+
+#[cfg(feature = "axum")]
+pub use http::Leakscope;
 
 /// What the macro's expansion names; not for use.
 #[doc(hidden)]

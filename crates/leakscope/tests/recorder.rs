@@ -18,7 +18,7 @@ use std::{
 use leakscope::{
     heap::{Profiler, build_id, read_profile},
     memory::{Limit, LimitSource, Sampler, SamplerConfig},
-    recorder::{Cause, Certainty, Config, History, Recorder, Witness},
+    recorder::{self, Cause, Certainty, Config, History, Recorder, Witness},
 };
 use serde_json::{Map, Value};
 
@@ -48,6 +48,7 @@ fn record(folder: &Path) -> (Arc<Recorder>, Arc<AtomicU64>, Arc<Mutex<Vec<String
         profiler: Profiler::start(),
         sampler: Sampler::start(sampler),
         requests: count(),
+        figures: Box::new(Map::new),
         on_problem: Box::new({
             let problems = Arc::clone(&problems);
             move |problem| problems.lock().unwrap().push(problem.to_owned())
@@ -89,12 +90,43 @@ fn patient_busy() {
     }
 }
 
+#[test]
+fn what_a_program_wrote_down_is_read_back_with_the_end_of_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, requests, _) = record(folder.path());
+    requests.store(50, Relaxed);
+    first.event("done", map("what", "this"));
+    requests.store(60, Relaxed);
+    first.read_now();
+    first.stop();
+    let (_next, ..) = record(folder.path());
+
+    let (runs, problems) = recorder::runs(folder.path());
+    assert_eq!((runs.len(), problems), (2, Vec::new()));
+    let [run, next] = &runs[..] else { unreachable!() };
+    assert_eq!((run.limit_bytes, &run.settings["answer"]), (Some(LIMIT_BYTES), &42.into()));
+    let end = run.end.as_ref().expect("the next run wrote it down");
+    assert_eq!((end.cause, end.requests), (Cause::Stopped, Some(60)));
+    assert_eq!(next.end, None, "it runs");
+    assert_eq!((run.events.len(), run.events[0].kind.as_str()), (1, "done"));
+    assert_eq!(run.events[0].detail, map("what", "this"));
+    let mut before = run.readings.iter().filter(|(unix_ms, _)| *unix_ms <= run.events[0].unix_ms);
+    assert_eq!(
+        before.next_back().map(|(_, reading)| reading.requests),
+        Some(50),
+        "an event comes with where it found things"
+    );
+    let last = &run.readings.last().expect("at least that").1;
+    assert_eq!(last.requests, 60);
+    assert!(last.rss_bytes > 1 << 20 && last.live_heap_bytes > 0 && last.usage_bytes > 0);
+}
+
 fn bytes_in(folder: &Path) -> u64 {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }
 
 /// Two segments, the ring, ten post-mortems (some KB each), an unfinished one of each.
-const BOUND_BYTES: u64 = 2 * (256 << 10) + 200_000 + 200_000 + (256 << 10);
+const BOUND_BYTES: u64 = 2 * (512 << 10) + 200_000 + 200_000 + (512 << 10);
 
 #[test]
 fn a_kill_at_any_moment_loses_nothing_that_was_said() {

@@ -24,6 +24,7 @@ use super::{
 #[derive(Debug, Clone, Serialize)]
 pub struct Growth {
     /// The place, as it is in the later snapshot (zeros where it is gone).
+    #[serde(flatten)]
     pub site: Site,
     /// Change in bytes.
     pub bytes_diff: i64,
@@ -60,6 +61,14 @@ pub fn diff(base: &Snapshot, now: &Snapshot, by: By) -> Vec<Growth> {
         (Reverse(a.bytes_diff), &a.site.location).cmp(&(Reverse(b.bytes_diff), &b.site.location))
     });
     growth
+}
+
+/// What grew from `base` to `now` by more than chance explains, largest first, `most` places at most.
+pub fn growing(base: &Snapshot, now: &Snapshot, by: By, most: usize) -> Vec<Growth> {
+    let mut growing = diff(base, now, by);
+    growing.retain(|growth| growth.bytes_diff > 0 && growth.significant);
+    growing.truncate(most);
+    growing
 }
 
 #[derive(Default)]

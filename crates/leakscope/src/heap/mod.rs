@@ -35,6 +35,7 @@ mod parse;
 mod pprof;
 mod pprof_file;
 mod profiler;
+mod profiles;
 mod protobuf;
 mod saved;
 mod snapshot;
@@ -42,10 +43,11 @@ mod symbolize;
 mod tally;
 mod unwind;
 
-pub use diff::{Growth, diff};
+pub use diff::{Growth, diff, growing};
 pub use pprof_file::read_pprof;
 pub use profiler::Profiler;
-pub use saved::{build_id, read_profile};
+pub use profiles::{Compared, Profiles};
+pub use saved::{build_id, read_profile, read_saved};
 pub use snapshot::{Position, Site, Snapshot};
 
 /// What the profiler can do here, decided at the start.

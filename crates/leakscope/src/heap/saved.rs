@@ -6,6 +6,7 @@
 use std::{
     env,
     ffi::CString,
+    fmt::Display,
     fs::{self, File},
     io::{BufReader, Read, Seek, SeekFrom, Write},
     os::unix::ffi::OsStrExt,
@@ -21,6 +22,7 @@ use super::{
     estimate::Estimate,
     jemalloc::{self, UnsampledThread},
     parse::{self, RawProfile},
+    pprof_file::read_pprof,
     snapshot::Stack,
     symbolize::Symbols,
 };
@@ -117,6 +119,24 @@ pub fn read_profile(path: &Path) -> Result<Snapshot, Error> {
     }
     Ok(symbolized(profile, UNIX_EPOCH + Duration::from_millis(trailer.taken_at_unix_ms)))
 }
+
+/// Reads a profile of either kind, as [`read_profile`] or as [`read_pprof`](super::read_pprof) does, such that any two can
+/// be compared, also of two runs: what a frame says stands for its address.
+///
+/// # Errors
+/// Those of the two; the message names the file.
+pub fn read_saved(path: &Path) -> Result<Snapshot, Error> {
+    let failed = |error: &dyn Display| Error::Failed(format!("{}: {error}", path.display()));
+    let saved = fs::read(path).map_err(|error| failed(&error))?;
+    let pprof = match saved.starts_with(&GZIP) {
+        true => saved,
+        false => read_profile(path)?.to_pprof(),
+    };
+    read_pprof(&pprof).map_err(|error| failed(&error))
+}
+
+/// Begins any gzipped file (RFC 1952), and no raw profile.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 fn symbolized(profile: RawProfile, taken_at: SystemTime) -> Snapshot {
     let traces = Symbols::default().traces(&profile.stacks, &profile.mappings);

@@ -1,6 +1,12 @@
 //! Live memory by stack at one moment, and its view by place.
 
-use std::{cmp::Reverse, collections::HashMap, fmt, sync::Arc, time::SystemTime};
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde::Serialize;
 
@@ -83,6 +89,11 @@ impl Snapshot {
         }
         let (total_bytes, total_count) = (rounded(total.bytes), rounded(total.count));
         Self { taken_at, total_bytes, total_count, interval_bytes, stacks, mappings }
+    }
+
+    /// How long ago it was taken; zero where the clock went back.
+    pub fn age(&self) -> Duration {
+        SystemTime::now().duration_since(self.taken_at).unwrap_or_default()
     }
 
     /// Live memory by place, largest first.

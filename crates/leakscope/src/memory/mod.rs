@@ -16,7 +16,7 @@ mod sampler;
 mod source;
 
 pub use purge::purge;
-pub use sampler::{Sample, Sampler, SamplerConfig};
+pub use sampler::{Sample, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL};
 pub(crate) use source::Source;
 
 /// Memory of this process, of its cgroup and of its allocator at one moment, with the parts that sum to RSS.

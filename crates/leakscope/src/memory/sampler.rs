@@ -17,6 +17,11 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Span of samples that [`Sampler::growth_bytes_per_second`] looks at.
 const GROWTH_WINDOW: Duration = Duration::from_secs(30);
 
+/// Time between samples that suits a service: the trend wants about one a second.
+pub const USUAL_INTERVAL: Duration = Duration::from_secs(1);
+/// Samples that suit a service: half an hour of them, the longest window that a trend is asked for, in 96 KiB.
+pub const USUAL_CAPACITY: usize = 1_800;
+
 /// One observation of the process's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sample {

@@ -5,7 +5,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::journal::{Contents, LONGEST_PAYLOAD_BYTES};
+use super::{
+    journal::{Contents, LONGEST_PAYLOAD_BYTES},
+    readings::Reading,
+    runs::End,
+};
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,10 @@ pub(super) enum What {
     Profile { file: String, percent: u8, took_ms: f64 },
     /// Something that the program wanted to be known.
     Program { kind: String, detail: Map<String, Value> },
+    /// Where the program stood; they come often, and no post-mortem tells them.
+    Reading(Reading),
+    /// How the run ended, written down by the next one.
+    Ended(End),
 }
 
 /// The program at its start.
@@ -60,7 +68,8 @@ impl Entry {
         match &mut short.what {
             What::Start(Start { settings: map, .. })
             | What::State { state: map }
-            | What::Program { detail: map, .. } => {
+            | What::Program { detail: map, .. }
+            | What::Reading(Reading { program: map, .. }) => {
                 map.clear();
                 map.insert("left_out".to_owned(), Value::from(format!("{} bytes", payload.len())));
             }
@@ -83,6 +92,10 @@ pub(super) struct Run {
     pub crash_signal: Option<i32>,
     /// Names of its heap profiles, oldest first, with the percentage at which each was written.
     pub profiles: Vec<(String, u8)>,
+    /// With the time in milliseconds since the Unix epoch, oldest first.
+    pub readings: Vec<(u64, Reading)>,
+    /// How it ended, if a later run has written that down.
+    pub end: Option<End>,
     /// What else was written down, oldest first.
     pub events: Vec<Entry>,
 }
@@ -107,12 +120,23 @@ pub(super) fn sort(entries: impl Iterator<Item = Entry>) -> Vec<Run> {
             continue;
         }
         let Some(run) = runs.iter_mut().rfind(|run| run.id == entry.run) else { continue };
+        match entry.what {
+            What::Reading(reading) => {
+                run.readings.push((entry.unix_ms.unwrap_or_default(), reading));
+                continue;
+            }
+            What::Ended(end) => {
+                run.end = Some(end);
+                continue;
+            }
+            _ => {}
+        }
         match &entry.what {
             What::Stop => run.stopped_unix_ms = entry.unix_ms,
             What::Crash { signal } => run.crash_signal = run.crash_signal.or(Some(*signal)),
             What::State { state } => run.state.clone_from(state),
             What::Profile { file, percent, .. } => run.profiles.push((file.clone(), *percent)),
-            What::Start(_) | What::Threshold { .. } | What::Program { .. } => {}
+            _ => {}
         }
         run.events.push(entry);
     }

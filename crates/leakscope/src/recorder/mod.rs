@@ -2,13 +2,13 @@
 //! runs out, and at the next start a post-mortem.
 //!
 //! It knows nothing of the program: settings, state and events are JSON that it keeps and hands back. What it writes
-//! survives the death of the process at any byte, by SIGKILL too, and is bounded: two segments of a journal (512 KiB), the
-//! samples of ten minutes (192 KB), six heap profiles, ten post-mortems. A disk that can't be written never stops the
+//! survives the death of the process at any byte, by SIGKILL too, and is bounded: two segments of a journal (1 MiB: more than
+//! an hour of readings), the samples of ten minutes (192 KB), six heap profiles, ten post-mortems. A disk that can't be written never stops the
 //! program; [`Config::on_problem`] is told once.
 //!
 //! | file | what |
 //! |---|---|
-//! | `journal`, `journal.old` | records: starts, stops, crashes, the program's events |
+//! | `journal`, `journal.old` | records: starts, stops, crashes, the program's events and readings; [`runs`] reads them |
 //! | `samples` | four samples a second |
 //! | `heap-*.heap` | raw profiles, for [`crate::heap::read_profile`] |
 //! | `supervisor.json` | what a supervising process saw of the end: [`Witness`] |
@@ -35,7 +35,9 @@ mod entry;
 mod history;
 mod journal;
 mod post_mortem;
+mod readings;
 mod ring;
+mod runs;
 #[cfg(test)]
 mod tests;
 mod thresholds;
@@ -46,7 +48,10 @@ use entry::{Entry, Start, What};
 pub use history::History;
 use journal::Journal;
 pub use post_mortem::{At, Cause, Certainty, Growing, PostMortem};
+pub use readings::Reading;
+use readings::Readings;
 use ring::Ring;
+pub use runs::{End, Event, Run, runs};
 use watch::Watch;
 pub use witness::Witness;
 
@@ -55,7 +60,7 @@ use crate::{
     memory::{Limit, Sampler},
 };
 
-const SEGMENT_BYTES: u64 = 256 << 10;
+const SEGMENT_BYTES: u64 = 512 << 10;
 
 /// What to record, and where.
 pub struct Config {
@@ -71,6 +76,9 @@ pub struct Config {
     pub sampler: Arc<Sampler>,
     /// Number of requests served so far.
     pub requests: Box<dyn Fn() -> u64 + Send>,
+    /// The program's own figures for each [`Reading`]. Asked every two seconds and at each event, whatever the program does
+    /// meanwhile.
+    pub figures: Box<dyn Fn() -> Map<String, Value> + Send>,
     /// Told once what can't be read or written, and what that costs.
     pub on_problem: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -89,6 +97,7 @@ struct Shared {
     folder: PathBuf,
     /// `None`: it could not be opened, or is closed.
     journal: Mutex<Option<Book>>,
+    readings: Mutex<Readings>,
     stopped: Mutex<bool>,
     stop: Condvar,
     has_warned: AtomicBool,
@@ -109,13 +118,14 @@ impl Recorder {
     /// Never fails: what is not to be had is told, and the program goes on without it. Blocks for some milliseconds, and
     /// for up to half a second where a heap profile of the last run has to be symbolized.
     pub fn start(config: Config) -> Arc<Self> {
-        let Config { folder, limit, settings, profiler, sampler, requests, on_problem } = config;
+        let Config { folder, limit, settings, profiler, sampler, requests, figures, on_problem } = config;
         let (history, written) = History::judge_and_write(&folder);
         let last = history.post_mortems.first().map_or(0, |last| last.run);
         let shared = Arc::new(Shared {
             run: unix_ms_now().max(last + 1),
             folder,
             journal: Mutex::new(None),
+            readings: Mutex::new(Readings::new(limit, requests, figures)),
             stopped: Mutex::new(false),
             stop: Condvar::new(),
             has_warned: AtomicBool::new(false),
@@ -139,6 +149,7 @@ impl Recorder {
         let ring = match shared.open(start) {
             Ok(ring) => {
                 is_crash_recorder = shared.install_crash_handler();
+                shared.tell_end(&history);
                 Some(ring)
             }
             Err(error) => {
@@ -146,7 +157,7 @@ impl Recorder {
                 None
             }
         };
-        let watch = Watch::new(Arc::clone(&shared), ring, limit, profiler, sampler, requests);
+        let watch = Watch::new(Arc::clone(&shared), ring, limit, profiler, sampler);
         let thread = thread::Builder::new().name("leakscope-recorder".into()).spawn(move || watch.run());
         let thread = Mutex::new(thread.map_err(|error| shared.warn(error)).ok());
         Arc::new(Self { history, shared, thread, is_crash_recorder })
@@ -157,8 +168,15 @@ impl Recorder {
         &self.history
     }
 
-    /// Writes an event of the program's own down. Blocks for the disk; at most 32 KiB, else only the kind is kept.
+    /// Takes a reading now, if anything has moved since the last one. Blocks for the disk.
+    pub fn read_now(&self) {
+        self.shared.read();
+    }
+
+    /// Writes an event of the program's own down, with a reading before it, if anything has moved. Blocks for the disk; at
+    /// most 32 KiB, else only the kind is kept.
     pub fn event(&self, kind: &str, detail: Map<String, Value>) {
+        self.shared.read();
         self.shared.append(What::Program { kind: kind.to_owned(), detail });
     }
 
@@ -171,6 +189,7 @@ impl Recorder {
     /// Writes down that the program stops in good order. What comes later is not recorded.
     pub fn stop(&self) {
         self.halt();
+        self.shared.read();
         self.shared.append(What::Stop);
         self.close();
     }
@@ -233,8 +252,27 @@ impl Shared {
         crash::install(descriptor, records).is_ok()
     }
 
+    /// Writes the end of the last run down beside its events: the post-mortems that are kept are fewer than the runs.
+    fn tell_end(&self, history: &History) {
+        if let Some(last) = history.post_mortems.first() {
+            self.write(Entry { run: last.run, ..self.entry(What::Ended(last.into())) });
+        }
+    }
+
+    /// Takes a reading, if anything has moved.
+    fn read(&self) {
+        // Held meanwhile: readings are written in the order in which they are taken.
+        let mut readings = lock(&self.readings);
+        if let Some(reading) = readings.take() {
+            self.append(What::Reading(reading));
+        }
+    }
+
     fn append(&self, what: What) {
-        let entry = self.entry(what);
+        self.write(self.entry(what));
+    }
+
+    fn write(&self, entry: Entry) {
         let mut journal = lock(&self.journal);
         let Some(book) = journal.as_mut() else { return };
         let payload = entry.payload();
@@ -266,8 +304,11 @@ impl Shared {
     }
 }
 
-/// Writes a file as a whole or not at all.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Writes a file as a whole or not at all: through a draft beside it, which takes its place.
+///
+/// # Errors
+/// The folder can't be written; then the file is as it was.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
     let replaced = fs::write(&draft, content).and_then(|()| fs::rename(&draft, path));
     replaced.inspect_err(|_| drop(fs::remove_file(&draft)))

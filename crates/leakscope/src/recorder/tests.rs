@@ -5,10 +5,13 @@ use std::{fs, path::Path};
 use serde_json::{Map, Value, json};
 
 use super::{
+    SEGMENT_BYTES,
     entry::{self, Entry, Run, Start, What},
-    journal::{Contents, HEADER_BYTES, Journal, LONGEST_PAYLOAD_BYTES},
+    journal::{Contents, HEADER_BYTES, Journal, LONGEST_PAYLOAD_BYTES, framed},
     post_mortem::{self, Cause, Certainty, LastProfile},
+    readings::{PACE, Reading},
     ring::{self, Ring, SLOTS, Sample},
+    runs::End,
     witness::{Dated, Witness},
 };
 
@@ -192,6 +195,45 @@ fn entries_make_runs_whatever_segment_they_are_in() {
     );
     assert_eq!(runs[0].stopped_unix_ms, None);
     assert_eq!(runs[1].crash_signal, None);
+}
+
+#[test]
+fn readings_and_ends_are_their_run_s_and_no_events() {
+    let reading = |requests| What::Reading(Reading { requests, ..Reading::default() });
+    let end = End {
+        cause: Cause::LimitKill,
+        ended_unix_ms: RUN + 5,
+        requests: Some(9),
+        limit_share: Some(0.99),
+        growing: None,
+    };
+    let next = Entry { run: RUN + 9, ..start() };
+    let program = What::Program { kind: "done".into(), detail: Map::new() };
+    // The end is written down by the next run.
+    let entries = [start(), entry(reading(3)), entry(program), next, entry(What::Ended(end.clone()))];
+    let runs = entry::sort(entries.into_iter());
+    assert_eq!((runs[0].events.len(), runs[0].readings.len()), (1, 1));
+    assert_eq!((runs[0].end.as_ref(), runs[1].end.as_ref()), (Some(&end), None));
+    let told = super::Run::from(runs[0].clone());
+    assert_eq!((told.id, told.readings[0].1.requests, told.events[0].kind.as_str()), (RUN, 3, "done"));
+    assert_eq!((told.limit_bytes, &told.settings["work_ms"]), (Some(1000), &json!(10)));
+}
+
+#[test]
+fn an_hour_of_readings_fits_in_one_segment() {
+    // Large figures, and as many bytes of the program's own as the documentation allows.
+    let reading = Reading {
+        requests: 999_999,
+        rss_bytes: 999_999_999,
+        live_heap_bytes: 999_999_999,
+        usage_bytes: 999_999_999,
+        program: Map::from_iter([("p".to_owned(), Value::from("x".repeat(130 - r#"{"p":""}"#.len())))]),
+    };
+    let now_in_ms = 1_800_000_000_000;
+    let entry = Entry { run: now_in_ms, unix_ms: Some(now_in_ms), what: What::Reading(reading) };
+    let readings = SEGMENT_BYTES / framed(&entry.payload()).len() as u64;
+    let seconds = readings as f64 * PACE.as_secs_f64();
+    assert!(seconds >= 3600.0, "{seconds} s");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::{
     Shared,
     entry::What,
     lock,
+    readings::PACE,
     ring::{Ring, Sample},
     thresholds::{PERCENT, Thresholds},
     unix_ms_now,
@@ -44,7 +45,6 @@ pub(super) struct Watch {
     thresholds: Thresholds,
     profiler: Arc<Profiler>,
     sampler: Arc<Sampler>,
-    requests: Box<dyn Fn() -> u64 + Send>,
     started: Instant,
 }
 
@@ -55,12 +55,11 @@ impl Watch {
         limit: Limit,
         profiler: Arc<Profiler>,
         sampler: Arc<Sampler>,
-        requests: Box<dyn Fn() -> u64 + Send>,
     ) -> Self {
         let (source, started) = (Source::new(limit), Instant::now());
         let thresholds = Thresholds::default();
         let limit_bytes = limit.bytes;
-        Self { shared, ring, limit_bytes, source, thresholds, profiler, sampler, requests, started }
+        Self { shared, ring, limit_bytes, source, thresholds, profiler, sampler, started }
     }
 
     /// Until the recorder stops; the last sample is taken then. Without a ring there is nothing to do.
@@ -68,6 +67,7 @@ impl Watch {
         let Some(mut ring) = self.ring.take() else { return };
         forget_old_profiles(&self.shared.folder);
         let (mut sample_due, mut refresh_due) = (self.started, self.started + REFRESH);
+        let mut reading_due = self.started;
         loop {
             let now = Instant::now();
             if now >= refresh_due {
@@ -77,6 +77,10 @@ impl Watch {
             if now >= sample_due {
                 self.sample(&mut ring);
                 sample_due = (sample_due + SAMPLE).max(now);
+            }
+            if now >= reading_due {
+                self.shared.read();
+                reading_due = (reading_due + PACE).max(now);
             }
             let pause = self.look().min(sample_due.saturating_duration_since(Instant::now()));
             if self.wait(pause) {
@@ -103,7 +107,7 @@ impl Watch {
             live_heap_bytes: reading.live_heap_bytes,
             usage_bytes: reading.usage_bytes,
             unaccounted_bytes: self.sampler.latest().unaccounted_bytes,
-            requests: (self.requests)(),
+            requests: lock(&self.shared.readings).requests(),
         };
         if let Err(error) = ring.push(sample) {
             self.shared.warn(error);

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
@@ -19,6 +20,7 @@ use super::{Sink, available, thread};
 #[derive(Clone, Debug)]
 pub struct RequestAccounting<F> {
     on_request: F,
+    requests: Option<Arc<AtomicU64>>,
 }
 
 impl<F> RequestAccounting<F> {
@@ -31,7 +33,12 @@ impl<F> RequestAccounting<F> {
         F: Fn(&Parts) -> S,
         S: Sink,
     {
-        Self { on_request }
+        Self { on_request, requests: None }
+    }
+
+    /// Adds one to `requests` for each request that comes in, measured or not: what a trend is to be told by.
+    pub fn counting(self, requests: Arc<AtomicU64>) -> Self {
+        Self { requests: Some(requests), ..self }
     }
 }
 
@@ -39,7 +46,8 @@ impl<Svc, F: Clone> Layer<Svc> for RequestAccounting<F> {
     type Service = Accounted<Svc, F>;
 
     fn layer(&self, inner: Svc) -> Self::Service {
-        Accounted { inner, on_request: self.on_request.clone(), measured: available().is_ok() }
+        let (on_request, requests) = (self.on_request.clone(), self.requests.clone());
+        Accounted { inner, on_request, requests, measured: available().is_ok() }
     }
 }
 
@@ -48,6 +56,7 @@ impl<Svc, F: Clone> Layer<Svc> for RequestAccounting<F> {
 pub struct Accounted<Svc, F> {
     inner: Svc,
     on_request: F,
+    requests: Option<Arc<AtomicU64>>,
     measured: bool,
 }
 
@@ -66,6 +75,9 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        if let Some(requests) = &self.requests {
+            requests.fetch_add(1, Relaxed);
+        }
         if !self.measured {
             let inner = self.inner.call(request.map(|body| RequestBody::new(body, false)));
             return ResponseFuture { inner: Some(inner), account: None };

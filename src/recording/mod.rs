@@ -1,13 +1,15 @@
 //! What outlives the process: the instrument's flight recorder, told which settings and leaks there are.
 //!
-//! The recorder keeps JSON that it does not understand; this is where it is given and taken out again.
+//! The recorder keeps JSON that it does not understand; this is where it is given and taken out again. What it means to a
+//! learner is the labs' matter.
 
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 use leakscope::{
@@ -17,9 +19,13 @@ use leakscope::{
 };
 use serde_json::{Map, Value, json};
 
+mod event;
+
+pub use event::{Event, LeakFigures};
+
 use crate::{
     config::Settings,
-    leaks::{Registry, Variant},
+    leaks::{Leak, Registry, Variant},
 };
 
 /// The recorder's folder in the data folder.
@@ -28,7 +34,16 @@ pub fn folder(data_dir: &Path) -> PathBuf {
 }
 
 /// Records this run of the service.
-pub struct Recording(Arc<Recorder>);
+pub struct Recording {
+    recorder: Arc<Recorder>,
+    /// When memory was last looked at, and after how many requests.
+    looked: Mutex<Option<(Instant, u64)>>,
+}
+
+/// A look at memory is written down if so many requests were served since the last one,
+const LOOK_REQUESTS: u64 = 100;
+/// or so much time has passed: somebody may look every second, and the journal is bounded.
+const LOOK_PACE: Duration = Duration::from_secs(10);
 
 impl Recording {
     /// Finds out how the last run ended, and begins to record this one. A folder that can't be written costs the record,
@@ -39,39 +54,60 @@ impl Recording {
         profiler: Arc<Profiler>,
         sampler: Arc<Sampler>,
         requests: Arc<AtomicU64>,
+        leaks: Arc<Registry>,
     ) -> Self {
-        Self(Recorder::start(recorder::Config {
+        let recorder = Recorder::start(recorder::Config {
             folder: folder(&settings.data_dir),
             limit,
             settings: as_json(settings),
             profiler,
             sampler,
             requests: Box::new(move || requests.load(Relaxed)),
+            figures: Box::new(move || figures(&leaks)),
             on_problem: Box::new(|problem| tracing::warn!("{problem}")),
-        }))
+        });
+        Self { recorder, looked: Mutex::default() }
     }
 
     /// How the runs before this one ended.
     pub fn history(&self) -> &History {
-        self.0.history()
+        self.recorder.history()
     }
 
     /// Writes down what was done to the leaks, and which are on now. Blocks for the disk.
-    pub fn leaks(&self, done: &str, detail: Value, leaks: &Registry) {
-        self.event(done, detail);
+    pub fn leaks(&self, done: Event, leaks: &Registry) {
+        self.event(done);
         let on = leaks.iter().filter_map(|leak| Some(as_setting(leak.name(), leak.variant()?)));
-        self.0.set_state(Map::from_iter([(LEAKS_ON.to_owned(), on.collect())]));
+        self.recorder.set_state(Map::from_iter([(LEAKS_ON.to_owned(), on.collect())]));
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Writes down that something was done. Blocks for the disk.
-    pub fn event(&self, done: &str, detail: Value) {
-        let detail = if let Value::Object(detail) = detail { detail } else { Map::new() };
-        self.0.event(done, detail);
+    pub fn event(&self, done: Event) {
+        let (kind, detail) = done.into_parts();
+        self.recorder.event(&kind, detail);
+    }
+
+    /// Writes down that somebody looked at memory while no leak was on. Blocks for the disk.
+    pub fn look(&self, requests: u64, rss_bytes: u64) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = looked.is_none_or(|(when, before)| {
+            when.elapsed() >= LOOK_PACE || requests.saturating_sub(before) >= LOOK_REQUESTS
+        });
+        if is_new {
+            *looked = Some((Instant::now(), requests));
+            self.event(Event::Memory { requests, rss_bytes });
+        }
+    }
+
+    /// Writes down where everything stands now. Blocks for the disk.
+    pub fn read_now(&self) {
+        self.recorder.read_now();
     }
 
     /// Writes down that the service stops in good order.
     pub fn stop(&self) {
-        self.0.stop();
+        self.recorder.stop();
     }
 }
 
@@ -81,6 +117,24 @@ const LEAKS_ON: &str = "leaks_on";
 pub fn leaks_on(post_mortem: &PostMortem) -> Vec<&str> {
     let names = post_mortem.state.get(LEAKS_ON).and_then(Value::as_array);
     names.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Where each leak stands that was ever on in this run.
+fn figures(leaks: &Registry) -> Map<String, Value> {
+    let stands = |leak: &Leak| {
+        let (variant, requests) = (leak.variant(), leak.requests());
+        if variant.is_none() && requests == 0 {
+            return None;
+        }
+        let figures = LeakFigures {
+            variant: variant.map(|variant| variant.name().to_owned()),
+            requests,
+            held_bytes: leak.held().payload_bytes,
+            lookups: leak.lookups().map(|lookups| (lookups.hits, lookups.misses)),
+        };
+        Some((leak.name().to_owned(), serde_json::to_value(figures).ok()?))
+    };
+    leaks.iter().filter_map(stands).collect()
 }
 
 fn as_setting(name: &str, variant: Variant) -> String {

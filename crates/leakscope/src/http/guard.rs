@@ -6,15 +6,27 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 /// Why a request was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The Host header as it came.
+    /// The Host header as it came: one that is not ours is what DNS rebinding looks like.
+    #[error("the host {0:?} is not one that this route answers to")]
     Host(String),
     /// Where the browser said it came from.
+    #[error("a page of another site ({0}) may not use this route")]
     CrossSite(String),
+}
+
+impl Refused {
+    /// A name for programs; it never changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Host(_) => "host_not_allowed",
+            Self::CrossSite(_) => "cross_site",
+        }
+    }
 }
 
 /// The hosts answered to, beside loopback names and addresses.

@@ -1,0 +1,31 @@
+//! The whole instrument over HTTP, for an axum service that mounts it: [`Leakscope`] starts it, routes and guards it.
+//!
+//! Requests are turned into questions to the other rooms, and answers into JSON, pprof or SVG; nothing is measured here.
+//! Routes of a service's own can be built from the same parts: [`Guard`], [`pprof`], [`Window`].
+//!
+//! | route | answer |
+//! |---|---|
+//! | `GET /debug` | the routes, and what can't be done in this program |
+//! | `GET /debug/memory` | what is held: process, cgroup, jemalloc, limit, and the parts that sum to RSS |
+//! | `GET /debug/memory/snapshot` | who allocated it; `?by=` `line`, `function`, `file` or `stack`, `?limit=20` |
+//! | `POST /debug/memory/baseline` | sets what diffs compare with |
+//! | `GET /debug/memory/diff` | what grew since the baseline; the same parameters. Without a baseline it sets one |
+//! | `GET /debug/memory/trend` | whether it grows, and when it runs out; `?window=300` seconds |
+//! | `GET /debug/post-mortem` | how the last run ended; `?n=2` for the one before it |
+//! | `GET /debug/requests` | what requests keep, by route |
+//! | `GET /debug/pprof/heap` | a profile for `go tool pprof`; `?seconds=30` for what grows meanwhile |
+//! | `GET /debug/pprof/flamegraph` | an SVG; `?base=baseline` for what changed |
+
+mod error;
+mod guard;
+mod mount;
+pub mod pprof;
+mod query;
+mod requests;
+mod routes;
+
+pub use error::Error;
+pub use guard::{Guard, Refused};
+pub use mount::{Builder, Leakscope};
+pub use query::Window;
+pub use requests::Counted;

@@ -1,0 +1,107 @@
+//! Readings: where the program stands, every two seconds while something moves. An idle program costs nothing; what is not
+//! written down has not moved.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::memory::{Limit, Source};
+
+/// Time between two readings of a program at work.
+pub(super) const PACE: Duration = Duration::from_secs(2);
+/// The live heap of an idle program moves by less.
+const MOVED_BYTES: u64 = 256 << 10;
+
+/// Where the program stood at one moment.
+///
+/// With 130 bytes of the program's own figures the journal holds more than an hour of readings at the full pace; without
+/// any, two. Their names are short for that.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Requests served since the run's start.
+    pub requests: u64,
+    /// Resident set size.
+    #[serde(rename = "rss")]
+    pub rss_bytes: u64,
+    /// Live heap.
+    #[serde(rename = "live")]
+    pub live_heap_bytes: u64,
+    /// What counts against the limit.
+    #[serde(rename = "usage")]
+    pub usage_bytes: u64,
+    /// The program's own figures.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub program: Map<String, Value>,
+}
+
+/// Takes readings.
+pub(super) struct Readings {
+    source: Source,
+    requests: Box<dyn Fn() -> u64 + Send>,
+    figures: Box<dyn Fn() -> Map<String, Value> + Send>,
+    last: Reading,
+}
+
+impl Readings {
+    pub fn new(
+        limit: Limit,
+        requests: Box<dyn Fn() -> u64 + Send>,
+        figures: Box<dyn Fn() -> Map<String, Value> + Send>,
+    ) -> Self {
+        Self { source: Source::new(limit), requests, figures, last: Reading::default() }
+    }
+
+    /// Number of requests served so far.
+    pub fn requests(&self) -> u64 {
+        (self.requests)()
+    }
+
+    /// A reading, if anything has moved since the last one.
+    pub fn take(&mut self) -> Option<Reading> {
+        self.source.refresh();
+        let memory = self.source.read();
+        let now = Reading {
+            requests: self.requests(),
+            rss_bytes: memory.rss_bytes,
+            live_heap_bytes: memory.live_heap_bytes,
+            usage_bytes: memory.usage_bytes,
+            program: (self.figures)(),
+        };
+        now.has_moved_from(&self.last).then(|| {
+            self.last.clone_from(&now);
+            now
+        })
+    }
+}
+
+impl Reading {
+    fn has_moved_from(&self, last: &Self) -> bool {
+        self.requests != last.requests
+            || self.program != last.program
+            || self.live_heap_bytes.abs_diff(last.live_heap_bytes) >= MOVED_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn requests_the_program_or_the_heap_move_it_and_rss_alone_does_not() {
+        let last = Reading { requests: 7, live_heap_bytes: 10 << 20, ..Reading::default() };
+        let moved = |change: fn(&mut Reading)| {
+            let mut now = last.clone();
+            change(&mut now);
+            now.has_moved_from(&last)
+        };
+        assert!(!moved(|_| {}), "an idle program costs nothing");
+        assert!(!moved(|now| now.rss_bytes += 1 << 20));
+        assert!(!moved(|now| now.live_heap_bytes -= MOVED_BYTES - 1));
+        assert!(moved(|now| now.live_heap_bytes -= MOVED_BYTES));
+        assert!(moved(|now| now.requests += 1));
+        assert!(moved(|now| now.program = Map::from_iter([("on".to_owned(), json!(true))])));
+    }
+}

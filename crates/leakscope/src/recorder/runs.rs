@@ -1,0 +1,97 @@
+//! What the journal knows of the runs of a program, for the program itself: its events and readings, and how each run ended.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    entry::{self, What},
+    post_mortem::{Cause, PostMortem},
+    readings::Reading,
+};
+
+/// One run of the program, as far back as the journal reaches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Which run: a number that grows.
+    pub id: u64,
+    /// When it started, in milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
+    /// Its limit.
+    pub limit_bytes: Option<u64>,
+    /// The settings that it started with.
+    pub settings: Map<String, Value>,
+    /// How it ended; `None`: it runs still, or no later run has begun.
+    pub end: Option<End>,
+    /// With the time in milliseconds since the Unix epoch, oldest first. Where one is missing, nothing had moved.
+    pub readings: Vec<(u64, Reading)>,
+    /// The program's own events, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// Something that the program wrote down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When, in milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// What the program called it.
+    pub kind: String,
+    /// What it said of it.
+    pub detail: Map<String, Value>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// Why.
+    pub cause: Cause,
+    /// When, in milliseconds since the Unix epoch: as somebody saw it, or the last sample.
+    pub ended_unix_ms: u64,
+    /// Requests served, as of the last sample.
+    pub requests: Option<u64>,
+    /// The last known usage by the limit.
+    pub limit_share: Option<f64>,
+    /// The line that held most in the last heap profile, `file:line`.
+    pub growing: Option<String>,
+}
+
+impl From<&PostMortem> for End {
+    fn from(of: &PostMortem) -> Self {
+        let last_sample = || of.started_unix_ms + (of.at.uptime_seconds.unwrap_or_default() * 1e3) as u64;
+        Self {
+            cause: of.cause,
+            ended_unix_ms: of.ended_unix_ms.unwrap_or_else(last_sample),
+            requests: of.at.requests,
+            limit_share: of.at.limit_share,
+            growing: of.growing.first().map(|line| line.location.clone()),
+        }
+    }
+}
+
+/// The runs that the journal in a recorder's folder knows, oldest first, and what could not be read, for the user. Changes
+/// nothing there; a recorder may be at work meanwhile.
+pub fn runs(folder: &Path) -> (Vec<Run>, Vec<String>) {
+    let (runs, problems) = entry::runs(folder);
+    (runs.into_iter().map(Run::from).collect(), problems)
+}
+
+impl From<entry::Run> for Run {
+    fn from(run: entry::Run) -> Self {
+        let events = run.events.into_iter().filter_map(|entry| match entry.what {
+            What::Program { kind, detail } => {
+                Some(Event { unix_ms: entry.unix_ms.unwrap_or_default(), kind, detail })
+            }
+            _ => None,
+        });
+        Self {
+            id: run.id,
+            started_unix_ms: run.started_unix_ms,
+            limit_bytes: run.start.limit_bytes,
+            settings: run.start.settings,
+            end: run.end,
+            readings: run.readings,
+            events: events.collect(),
+        }
+    }
+}
