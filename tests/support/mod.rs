@@ -61,6 +61,7 @@ impl Service {
             .arg(data_dir.path())
             .args(arguments)
             .envs(environment.iter().copied())
+            .current_dir(data_dir.path())
             .stdout(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let log = lines(child.stdout.take().expect("standard output is piped"));

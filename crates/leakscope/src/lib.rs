@@ -1,14 +1,13 @@
-//! leakscope finds memory leaks in a running Rust service.
+#![cfg_attr(feature = "axum", doc = include_str!("../README.md"))]
 //!
-//! Three questions, one module each:
+//! # The rooms
 //!
 //! - [`memory`]: **what is held?** One report in which the parts sum to RSS exactly.
 //! - [`heap`]: **who allocated what is still held?** Snapshots and diffs by line, from jemalloc's sampling profiler.
 //! - [`trend`]: **when does it run out?** Slope, bytes per request and time to the limit, from samples.
-//!
-//! And one for a single request: [`request`] says how much of what it allocated is still there when it is over.
-//!
-//! And after the end, [`recorder`]: **what was left?** A journal on disk that survives the process, and a post-mortem.
+//! - [`recorder`]: **what was left?** A journal on disk that survives the process, and a post-mortem.
+//! - `request` (feature `tower`): how much of what one request allocated is still there when it is over.
+//! - `http` (feature `axum`): all of it over HTTP.
 //!
 //! It asks the operating system and the allocator, never the program under study.
 

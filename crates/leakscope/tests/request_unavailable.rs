@@ -1,5 +1,10 @@
 //! Where jemalloc is linked but another allocator serves the program, the layer says so and stays out of the way.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::post;
@@ -11,9 +16,11 @@ use tokio::net::{TcpListener, TcpStream};
 async fn without_jemalloc_requests_pass_through() {
     assert_eq!(available(), Err(Unavailable::NotTheAllocator));
 
+    let requests = Arc::new(AtomicU64::new(0));
     let accounting = RequestAccounting::new(|_: &http::request::Parts| -> fn(Measured) {
         panic!("nothing can be measured");
     });
+    let accounting = accounting.counting(Arc::clone(&requests));
     let app = Router::new().route("/echo", post(|body: Bytes| async { Body::from(body) })).layer(accounting);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -25,4 +32,5 @@ async fn without_jemalloc_requests_pass_through() {
     let mut response = String::new();
     client.read_to_string(&mut response).await.unwrap();
     assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("\r\n\r\nhello"), "{response}");
+    assert_eq!(requests.load(Relaxed), 1, "it is counted all the same");
 }

@@ -22,23 +22,21 @@ use crate::{
 };
 
 /// The whole instrument, running. Clones are the same one; it ends with the last of them.
+/// The [crate's own page](crate) shows it on a listener of its own; here its routes are merged into those of the service.
 ///
 /// ```no_run
-/// use axum::{Router, routing::get};
+/// # use axum::{Router, routing::get};
 /// use leakscope::Leakscope;
-/// use tokio::net::TcpListener;
 ///
-/// leakscope::jemalloc!();
-///
-/// #[tokio::main]
-/// async fn main() -> std::io::Result<()> {
-///     let leakscope = Leakscope::builder().record_in(".leakscope").start();
-///     let instrument = TcpListener::bind("127.0.0.1:9100").await?;
-///     tokio::spawn(leakscope.clone().serve(instrument));
-///
-///     let service = Router::new().route("/", get(|| async { "hello" })).layer(leakscope.layer());
-///     axum::serve(TcpListener::bind("127.0.0.1:8080").await?, service).await
-/// }
+/// let leakscope = Leakscope::builder()
+///     .record_in("/var/lib/shop/leakscope")
+///     .allow_host("shop.internal")
+///     .on_problem(|problem| println!("leakscope: {problem}"))
+///     .start();
+/// let service: Router = Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .layer(leakscope.layer())
+///     .merge(leakscope.router());
 /// ```
 #[derive(Clone)]
 pub struct Leakscope(Arc<Parts>);

@@ -292,3 +292,37 @@ async fn flamegraph(State(scope): Scope, query: Asked<Against>) -> Result<Respon
     let Against { base } = parameters(query)?;
     Ok(pprof::flamegraph(&scope.parts().profiles, base).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::StatusCode};
+    use tower_service::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn merged_into_a_router_they_are_guarded_and_leave_its_other_routes_alone() {
+        let leakscope = Leakscope::builder().allow_host("Shop.internal").on_problem(|_| {}).start();
+        let own = Router::new().route("/", get(|| async { "own" })).fallback(|| async { "no such page" });
+        let mut service = own.layer(leakscope.layer()).merge(leakscope.router());
+        for (path, host, status) in [
+            ("/debug", "localhost", 200),
+            ("/debug/memory", "shop.internal:80", 200),
+            ("/debug/requests", "evil.example", 403),
+            ("/", "evil.example", 200),
+            ("/nothing", "evil.example", 200),
+        ] {
+            let request = Request::builder().uri(path).header("host", host).body(Body::empty()).unwrap();
+            let answer = service.call(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::from_u16(status).unwrap(), "{path} {host}");
+        }
+        assert_eq!(leakscope.parts().served(), 2, "its own routes don't count");
+    }
+
+    #[test]
+    fn a_path_below_another_one_takes_its_method() {
+        assert_eq!(method_of("/debug/memory/baseline"), "POST");
+        assert_eq!(method_of("/ops/debug/memory/baseline"), "POST");
+        assert_eq!(method_of("/debug/memory"), "GET");
+    }
+}
