@@ -102,8 +102,9 @@ impl ElfFile {
             return None;
         }
         let id = object.build_id().ok()??;
-        let (first, rest) = hexadecimal(id).split_at_checked(2).map(|(a, b)| (a.to_owned(), b.to_owned()))?;
-        let mut places = vec![format!("{DEBUG_FOLDER}/.build-id/{first}/{rest}.debug").into()];
+        let digits = hexadecimal(id);
+        let (first, rest) = digits.split_at_checked(2)?;
+        let mut places = vec![PathBuf::from(format!("{DEBUG_FOLDER}/.build-id/{first}/{rest}.debug"))];
         if let (Ok(Some((name, _))), Ok(path)) = (object.gnu_debuglink(), path.canonicalize())
             && let Some(folder) = path.parent()
         {
@@ -127,8 +128,7 @@ fn unpacked<'a>(object: &object::File<'a>, id: SectionId, name: &str) -> Option<
             if NEEDED.contains(&id) && section.uncompressed_size <= LARGEST_UNPACKED_BYTES =>
         {
             let mut bytes = Vec::new();
-            let unpack = ZlibDecoder::new(section.data).take(section.uncompressed_size);
-            { unpack }.read_to_end(&mut bytes).ok()?;
+            ZlibDecoder::new(section.data).take(section.uncompressed_size).read_to_end(&mut bytes).ok()?;
             Some(Cow::Owned(bytes))
         }
         _ => None,

@@ -10,7 +10,6 @@ use super::{Place, Reader, Unit, UnitHeader, names::demangled, within};
 const LONGEST_ORIGIN: usize = 16;
 
 /// The functions that cover the wanted addresses.
-#[derive(Default)]
 pub(super) struct Functions {
     pub(super) all: Vec<Function>,
     /// For each address the innermost of its functions, an index of `all`.
@@ -39,8 +38,19 @@ impl Functions {
         unit: UnitRef<'_, Reader<'a>>,
         headers: &[UnitHeader<'a>],
         addresses: &[u64],
-    ) -> gimli::Result<Self> {
+    ) -> Self {
         let mut found = Self::none(addresses.len());
+        // What was found before an entry that can't be read holds all the same.
+        let _ = found.add(unit, headers, addresses);
+        found
+    }
+
+    fn add<'a>(
+        &mut self,
+        unit: UnitRef<'_, Reader<'a>>,
+        headers: &[UnitHeader<'a>],
+        addresses: &[u64],
+    ) -> gimli::Result<()> {
         let mut origins = Origins { headers, units: HashMap::new() };
         let mut entries = unit.entries_raw(None)?;
         let mut entry = DebuggingInformationEntry::null();
@@ -50,7 +60,7 @@ impl Functions {
         let mut passed_over = isize::MAX;
         while !entries.is_empty() {
             let depth = entries.next_depth();
-            while around.last().is_some_and(|&function| found.all[function].depth >= depth) {
+            while around.last().is_some_and(|&function| self.all[function].depth >= depth) {
                 around.pop();
             }
             if depth <= passed_over {
@@ -69,11 +79,11 @@ impl Functions {
             entries = start;
             entries.read_entry(&mut entry)?;
             let caller = around.last().copied().filter(|_| is_inlined);
-            let this = found.all.len();
+            let this = self.all.len();
             let mut covers_any = false;
             let mut ranges = unit.die_ranges(&entry)?;
             while let Some(range) = ranges.next()? {
-                for innermost in &mut found.innermost[within(addresses, range)] {
+                for innermost in &mut self.innermost[within(addresses, range)] {
                     if *innermost == caller {
                         *innermost = Some(this);
                         covers_any = true;
@@ -85,14 +95,14 @@ impl Functions {
                 continue;
             }
             around.push(this);
-            found.all.push(Function {
-                name: origins.name(unit, &entry, LONGEST_ORIGIN)?,
+            self.all.push(Function {
+                name: origins.name(unit, &entry, LONGEST_ORIGIN).unwrap_or_default(),
                 caller,
                 call: call(&entry),
                 depth,
             });
         }
-        Ok(found)
+        Ok(())
     }
 }
 

@@ -4,6 +4,9 @@
 //! program and functions are read once, from front to back, and only what covers a wanted address is kept; units that cover
 //! none are passed over. The file is mapped, and its pages go back to the system as reading goes on: looking up costs
 //! the memory of a unit or two, however large the file is. Knows nothing of profiles, nor whose code a frame is.
+//!
+//! DWARF 4 and 5, also packed by zlib, split off (`program.dwp`, `unit.dwo`) or moved away (`.gnu_debuglink`, build id). What
+//! is packed by zstd is left alone: names without lines.
 
 use std::{ops::Range, path::Path};
 

@@ -15,7 +15,7 @@ pub(super) fn functions<'a>(
     addresses: &[u64],
 ) -> Functions {
     let functions = match unit.dwo_id {
-        None => Functions::read(unit, headers, addresses).ok(),
+        None => Some(Functions::read(unit, headers, addresses)),
         Some(id) => packed(unit, id, program, addresses).or_else(|| unpacked(unit, addresses)),
     };
     functions.unwrap_or_else(|| Functions::none(addresses.len()))
@@ -54,5 +54,5 @@ fn read(dwarf: &Dwarf<'_>, skeleton: &Unit<'_>, addresses: &[u64]) -> Option<Fun
     if unit.header.version() < 5 {
         unit.rnglists_base = skeleton.rnglists_base;
     }
-    Functions::read(UnitRef::new(dwarf, &unit), &[], addresses).ok()
+    Some(Functions::read(UnitRef::new(dwarf, &unit), &[], addresses))
 }
