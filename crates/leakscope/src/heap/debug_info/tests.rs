@@ -22,10 +22,16 @@ fn middle(kept: &mut Vec<Vec<u8>>, bytes: usize) {
     inner(kept, bytes + 1);
 }
 
+#[inline(always)]
+fn twice(bytes: usize) -> usize {
+    black_box(bytes) * 2
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 fn outer(kept: &mut Vec<Vec<u8>>, bytes: usize) {
-    middle(kept, bytes * 2);
+    let more = twice(bytes); // opens a scope, which `middle` is inlined in
+    middle(kept, more);
 }
 
 fn main() {
@@ -39,7 +45,7 @@ type Found = (String, u32);
 /// The chain of calls from `inner` outwards, as the source has it.
 fn expected() -> Vec<Found> {
     let line = |text: &str| 1 + SOURCE.lines().position(|line| line.contains(text)).unwrap() as u32;
-    let calls = [("inner", "kept.push"), ("middle", "inner(kept, bytes"), ("outer", "middle(kept, bytes")];
+    let calls = [("inner", "kept.push"), ("middle", "inner(kept, bytes"), ("outer", "middle(kept, more")];
     calls.iter().map(|(function, text)| ((*function).to_owned(), line(text))).collect()
 }
 
@@ -59,19 +65,17 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Where `outer` lies in the file that `symbols` is, or was before it was stripped.
-fn offsets_of_outer(symbols: &Path) -> Vec<u64> {
-    let file = ElfFile::open(symbols).unwrap();
+/// Each byte of `outer`: its addresses, and where they lie in the file.
+fn code_of_outer(program: &Path) -> (Vec<u64>, Vec<u64>) {
+    let file = ElfFile::open(program).unwrap();
     let object = file.object();
     let outer = object.symbols().find(|symbol| symbol.name() == Ok("outer")).unwrap();
-    let segment = |address: u64| {
-        object
-            .segments()
-            .find(|segment| (segment.address()..segment.address() + segment.size()).contains(&address))
-    };
-    let segment = segment(outer.address()).unwrap();
-    let start = outer.address() - segment.address() + segment.file_range().0;
-    (start..start + outer.size()).collect()
+    let addresses = outer.address()..outer.address() + outer.size();
+    let holds =
+        |start: u64, size: u64| start <= addresses.start && addresses.end <= start.saturating_add(size);
+    let segment = object.segments().find(|segment| holds(segment.address(), segment.size())).unwrap();
+    let offset = |address: u64| address - segment.address() + segment.file_range().0;
+    (addresses.clone().collect(), addresses.map(offset).collect())
 }
 
 /// What is found of each place: functions without their paths, which line tables leave out, and lines of the program's own
@@ -82,6 +86,19 @@ fn found(program: &Path, offsets: &[u64], detail: Detail) -> Vec<Vec<Found>> {
         let own = file.is_some_and(|file| file.ends_with("program.rs"));
         (function.to_owned(), if own { line } else { 0 })
     })
+}
+
+/// The line of each address in the program's own file, 0 elsewhere, as binutils have it.
+fn lines_by_addr2line(program: &Path, addresses: &[u64]) -> Vec<u32> {
+    let mut command = Command::new("addr2line");
+    command.arg("-e").arg(program).args(addresses.iter().map(|address| format!("{address:#x}")));
+    let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let line = |position: &str| {
+        let (file, line) = position.rsplit_once(':')?;
+        let line = line.split(' ').next()?; // `16 (discriminator 2)`
+        file.ends_with("program.rs").then(|| line.parse().ok())?
+    };
+    text.lines().map(|position| line(position).unwrap_or(0)).collect()
 }
 
 #[track_caller]
@@ -108,7 +125,20 @@ fn finds_inlined_functions_and_lines_however_the_program_was_built() {
         let folder = tempfile::tempdir().unwrap();
         let program = build(folder.path(), options);
         println!("{options:?}");
-        finds_all(&program, &offsets_of_outer(&program));
+        finds_all(&program, &code_of_outer(&program).1);
+    }
+}
+
+#[test]
+fn each_byte_has_the_line_that_addr2line_finds() {
+    for version in ["4", "5"] {
+        let folder = tempfile::tempdir().unwrap();
+        let version = format!("-Cdwarf-version={version}");
+        let program = build(folder.path(), &["-Cdebuginfo=line-tables-only", &version]);
+        let (addresses, offsets) = code_of_outer(&program);
+        let found = found(&program, &offsets, Detail::Lines);
+        let lines: Vec<u32> = found.iter().map(|frames| frames[0].1).collect();
+        assert_eq!(lines, lines_by_addr2line(&program, &addresses));
     }
 }
 
@@ -116,7 +146,7 @@ fn finds_inlined_functions_and_lines_however_the_program_was_built() {
 fn finds_debug_information_that_was_moved_to_a_file_of_its_own_unless_of_another_build() {
     let folder = tempfile::tempdir().unwrap();
     let program = build(folder.path(), &["-Cdebuginfo=1", "-Clink-arg=-Wl,--build-id"]);
-    let offsets = offsets_of_outer(&program);
+    let (_, offsets) = code_of_outer(&program);
     let objcopy =
         |arguments: &[&str]| run(Command::new("objcopy").args(arguments).current_dir(folder.path()));
     objcopy(&["--only-keep-debug", "program", "program.debug"]);
@@ -137,7 +167,7 @@ fn finds_debug_information_that_was_moved_to_a_file_of_its_own_unless_of_another
 fn without_debug_information_there_are_names_and_without_a_file_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let program = build(folder.path(), &["-Cdebuginfo=0"]);
-    let offsets = offsets_of_outer(&program);
+    let (_, offsets) = code_of_outer(&program);
     let named = vec![vec![("outer".to_owned(), 0)]; offsets.len()];
     assert_eq!(found(&program, &offsets, Detail::Lines), named);
     assert_eq!(found(&program, &offsets, Detail::Names), named);
