@@ -160,7 +160,7 @@ impl<'a> Origins<'_, 'a> {
         if let Some(known) = self.units.get(&index) {
             return Ok(Some(Rc::clone(known)));
         }
-        let other = Rc::new(unit.dwarf.unit(self.headers[index].clone())?);
+        let other = Rc::new(unit.dwarf.unit(self.headers[index])?);
         self.units.insert(index, Rc::clone(&other));
         Ok(Some(other))
     }

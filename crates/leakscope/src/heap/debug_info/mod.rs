@@ -63,16 +63,7 @@ pub(super) fn look_up<F>(
     let file = apart.as_ref().unwrap_or(&program);
     let names = names::names(file, &addresses);
     if detail == Detail::Lines {
-        each_unit(file, &addresses, &mut |unit, headers, wanted| {
-            let wanted: Vec<usize> = wanted.into_iter().filter(|&index| found[index].is_empty()).collect();
-            let addresses: Vec<u64> = wanted.iter().map(|&index| addresses[index]).collect();
-            let lines = Lines::read(unit, &addresses);
-            let functions = split::functions(unit, headers, path, &addresses);
-            for (position, &index) in wanted.iter().enumerate() {
-                found[index] =
-                    frames(unit, &lines, &functions, position, names[index].as_deref(), &mut frame);
-            }
-        });
+        add_lines(file, path, &addresses, &names, &mut found, &mut frame);
     }
     for (frames, name) in found.iter_mut().zip(names) {
         if let (true, Some(name)) = (frames.is_empty(), name) {
@@ -82,11 +73,14 @@ pub(super) fn look_up<F>(
     found
 }
 
-/// Calls `read` for each unit that covers any of the addresses, with their indices.
-fn each_unit(
+/// Adds the frames of all addresses that the debug information in `file` covers; `program` is what it is of.
+fn add_lines<F>(
     file: &ElfFile,
+    program: &Path,
     addresses: &[u64],
-    read: &mut dyn for<'a> FnMut(UnitRef<'_, Reader<'a>>, &[UnitHeader<'a>], Vec<usize>),
+    names: &[Option<String>],
+    found: &mut [Vec<F>],
+    frame: &mut impl FnMut(Option<&str>, Option<&Path>, u32) -> F,
 ) {
     let sections = DwarfSections::load(|id| file.section(id, |id| Some(id.name())));
     let Ok(sections): gimli::Result<_> = sections else { return };
@@ -100,15 +94,21 @@ fn each_unit(
     for header in &headers {
         file.count_read(header.length_including_self());
         // A unit that can't be read leaves its addresses with their names.
-        let Ok(unit) = dwarf.unit(header.clone()) else { continue };
+        let Ok(unit) = dwarf.unit(*header) else { continue };
         let unit = UnitRef::new(&dwarf, &unit);
         let Ok(ranges) = unit.unit_ranges() else { continue };
-        let mut wanted: Vec<usize> =
-            ranges.map_while(Result::ok).flat_map(|range| within(addresses, range)).collect();
+        let covered = ranges.map_while(Result::ok).flat_map(|range| within(addresses, range));
+        let mut wanted: Vec<usize> = covered.filter(|&index| found[index].is_empty()).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        if !wanted.is_empty() {
-            read(unit, &headers, wanted);
+        if wanted.is_empty() {
+            continue;
+        }
+        let addresses: Vec<u64> = wanted.iter().map(|&index| addresses[index]).collect();
+        let lines = Lines::read(unit, &addresses);
+        let functions = split::functions(unit, &headers, program, &addresses);
+        for (position, index) in wanted.into_iter().enumerate() {
+            found[index] = frames(unit, &lines, &functions, position, names[index].as_deref(), frame);
         }
     }
 }
