@@ -132,6 +132,29 @@ fn rss_bytes() -> u64 {
     pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
 }
 
+/// The most that the process was resident since the kernel last began to count.
+fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn takes_little_memory_while_it_works() {
+    alone("takes_little_memory_while_it_works", &[], || {
+        const MOST: u64 = 15 << 20;
+        let profiler = Profiler::start();
+        let kept: Vec<_> = (0..20).map(|i| allocate_below(i, 1 << 20)).collect();
+        std::fs::write("/proc/self/clear_refs", "5").unwrap(); // proc(5): resets the peak
+        let before = rss_bytes();
+        let snapshot = profiler.snapshot().unwrap();
+        let taken = peak_rss_bytes().saturating_sub(before);
+        println!("{taken} B more for a moment");
+        assert!(taken < MOST, "{taken} B more while it works");
+        drop((snapshot, kept));
+    });
+}
+
 #[test]
 fn memory_costs_what_it_holds_and_comes_back() {
     alone("memory_costs_what_it_holds_and_comes_back", &[], || {

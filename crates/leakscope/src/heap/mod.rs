@@ -25,6 +25,7 @@
 
 use serde::Serialize;
 
+mod debug_info;
 mod diff;
 mod dump;
 mod estimate;

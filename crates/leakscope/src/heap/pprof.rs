@@ -13,7 +13,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{
-    Snapshot,
+    Snapshot, debug_info,
     frame::{Frame, Owner},
     parse::Mapping,
     protobuf::Message,
@@ -149,9 +149,7 @@ impl<'a> Encoder<'a> {
         message.number(3, mapping.end);
         message.number(4, mapping.file_offset);
         message.number(5, self.string(&mapping.path.to_string_lossy()));
-        let build_id = blazesym::helper::read_elf_build_id(&mapping.path).ok().flatten();
-        let build_id =
-            build_id.iter().flat_map(|id| id.iter()).map(|byte| format!("{byte:02x}")).collect::<String>();
+        let build_id = debug_info::build_id(&mapping.path).unwrap_or_default();
         message.number(6, self.string(&build_id));
         for has in 7..=10 {
             message.number(has, 1); // has_functions, has_filenames, has_line_numbers, has_inline_frames

@@ -18,7 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, Profiler, Snapshot,
+    Error, Profiler, Snapshot, debug_info,
     estimate::Estimate,
     jemalloc::{self, UnsampledThread},
     parse::{self, RawProfile},
@@ -46,8 +46,7 @@ pub fn build_id() -> &'static str {
     static BUILD_ID: LazyLock<String> = LazyLock::new(|| {
         let program = Path::new("/proc/self/exe");
         let program = if program.exists() { program.to_owned() } else { executable() };
-        let id = blazesym::helper::read_elf_build_id(&program).ok().flatten();
-        id.map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()).unwrap_or_else(|| {
+        debug_info::build_id(&program).unwrap_or_else(|| {
             let file = fs::metadata(program).ok();
             let modified = file.as_ref().and_then(|file| file.modified().ok()).unwrap_or(UNIX_EPOCH);
             format!("no-build-id-{}-{}", file.map_or(0, |file| file.len()), unix_ms(modified))

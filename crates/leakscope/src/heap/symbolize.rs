@@ -1,18 +1,14 @@
-//! Return addresses to frames. What was looked up once is remembered for the life of the process; the symbolizer itself,
-//! which needs megabytes, is opened for what is missing, in one batch, and dropped.
+//! Return addresses to frames. What was looked up once is remembered for the life of the process; what is missing is looked up
+//! in one batch, since that costs megabytes for a moment, and no more for many addresses than for a few.
 
 use std::{
     collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
-use blazesym::symbolize::{
-    CodeInfo, Input, Sym, Symbolized,
-    source::{Elf, Source},
-};
-
 use super::{
+    debug_info::{self, Detail},
     frame::{self, Frame, Owner},
     jemalloc,
     parse::{Mapping, RawStack},
@@ -45,9 +41,12 @@ impl Trace {
 pub(super) struct Symbols {
     frames: HashMap<u64, Arc<[Frame]>>,
     traces: HashMap<Arc<[u64]>, Arc<Trace>>,
-    /// Functions and files, each held once.
-    names: HashSet<Arc<str>>,
+    names: Names,
 }
+
+/// Functions and files, each held once.
+#[derive(Default)]
+struct Names(HashSet<Arc<str>>);
 
 impl Symbols {
     /// Symbolizes each stack. Looks up what is new, and forgets stacks that no snapshot holds any more.
@@ -68,7 +67,7 @@ impl Symbols {
         let frames: Box<[_]> =
             addresses.iter().filter_map(|address| self.frames.get(address).cloned()).collect();
         let site = frame::growth_site(frames.iter().flat_map(|frames| frames.iter())).cloned();
-        let site = site.unwrap_or_else(|| self.unknown("[unknown]"));
+        let site = site.unwrap_or_else(|| self.names.unknown(UNKNOWN));
         let trace = Arc::new(Trace { addresses: Arc::clone(&addresses), frames, site });
         self.traces.insert(addresses, Arc::clone(&trace));
         trace
@@ -87,100 +86,81 @@ impl Symbols {
             return;
         }
         let own_executable = std::env::current_exe().unwrap_or_default();
-        let symbolizer = blazesym::symbolize::Symbolizer::new();
         let mapping_of = |address: u64| mappings.iter().find(|mapping| mapping.contains(address));
         // The addresses are sorted, and a mapping is a range of them.
         for addresses in missing.chunk_by(|a, b| mapping_of(*a) == mapping_of(*b)) {
-            self.look_up(&symbolizer, addresses, mapping_of(addresses[0]), &own_executable);
+            self.look_up(addresses, mapping_of(addresses[0]), &own_executable);
         }
-        drop(symbolizer);
         drop(missing);
         jemalloc::purge_thread();
     }
 
-    /// Looks up addresses of one mapping.
-    fn look_up(
-        &mut self,
-        symbolizer: &blazesym::symbolize::Symbolizer,
-        addresses: &[u64],
-        mapping: Option<&Mapping>,
-        own_executable: &Path,
-    ) {
-        let (mut names, mut positions) = (Vec::new(), Vec::new());
-        let mut module = "[unknown]".to_owned();
-        if let Some(mapping) = mapping {
-            module = mapping
-                .path
-                .file_name()
-                .map_or_else(|| module, |name| format!("[{}]", name.to_string_lossy()));
+    /// Looks up addresses of one mapping, sorted.
+    fn look_up(&mut self, addresses: &[u64], mapping: Option<&Mapping>, own_executable: &Path) {
+        let file = mapping.and_then(|mapping| mapping.path.file_name());
+        let module = file.map_or_else(|| UNKNOWN.to_owned(), |name| format!("[{}]", name.to_string_lossy()));
+        let names = &mut self.names;
+        let found = mapping.map_or_else(Vec::new, |mapping| {
             // A return address is that of the next instruction, which may belong to the next line: hence the byte less.
-            let offset = |address: &u64| (address - mapping.start + mapping.file_offset).saturating_sub(1);
+            let offset =
+                |address: &u64| mapping.file_offset.wrapping_add(address - mapping.start).saturating_sub(1);
             let offsets: Vec<u64> = addresses.iter().map(offset).collect();
-            let elf = elf(&mapping.path, own_executable);
-            // A file that is gone or is no ELF file (`[vdso]`) leaves its addresses with the module's name.
-            let look_up = |elf| {
-                symbolizer.symbolize(&Source::Elf(elf), Input::FileOffset(&offsets)).unwrap_or_default()
-            };
-            // Line tables without types name a function without its path; the symbol table has the path.
-            names = look_up(Elf { debug_syms: false, ..elf.clone() });
-            if elf.debug_syms {
-                positions = look_up(elf);
-            }
-        }
-        for (index, address) in addresses.iter().enumerate() {
-            let name = names.get(index).and_then(Symbolized::as_sym);
-            let position = positions.get(index).and_then(Symbolized::as_sym);
-            let frames = match position.or(name) {
-                Some(symbol) => self.frames_of(name.map_or(&symbol.name, |name| &name.name), symbol),
-                None => Arc::new([self.unknown(&module)]),
-            };
-            self.frames.insert(*address, frames);
+            let (file, detail) = symbols_of(&mapping.path, own_executable);
+            debug_info::look_up(file, &offsets, detail, |function, file, line| {
+                names.frame(function.unwrap_or(&module), file, line)
+            })
+        });
+        // A file that is gone or is no ELF file (`[vdso]`) leaves its addresses with the module's name.
+        let mut found = found.into_iter();
+        for address in addresses {
+            let frames = found.next().filter(|frames| !frames.is_empty());
+            let frames = frames.unwrap_or_else(|| vec![names.unknown(&module)]);
+            self.frames.insert(*address, frames.into());
         }
     }
+}
 
-    fn frames_of(&mut self, name: &str, symbol: &Sym<'_>) -> Arc<[Frame]> {
-        // blazesym names the containing function first and the innermost of the inlined ones last.
-        let inlined = symbol.inlined.iter().rev();
-        let inlined = inlined.map(|function| (function.name.as_ref(), function.code_info.as_ref()));
-        let all = inlined.chain([(name, symbol.code_info.as_deref())]);
-        all.map(|(function, code)| self.frame(function, code)).collect()
+/// Stands for a function of which nothing is known.
+const UNKNOWN: &str = "[unknown]";
+
+/// Where to read a mapping's symbols, and which: lines for the program, names alone for shared libraries.
+fn symbols_of<'a>(path: &'a Path, own_executable: &Path) -> (&'a Path, Detail) {
+    if path == own_executable {
+        // The link leads to the program that runs, though a newer build may have replaced its file.
+        (Path::new("/proc/self/exe"), Detail::Lines)
+    } else {
+        (path, Detail::Names)
     }
+}
 
-    fn frame(&mut self, function: &str, code: Option<&CodeInfo<'_>>) -> Frame {
-        let path = code.map(CodeInfo::to_path);
+impl Names {
+    fn frame(&mut self, function: &str, file: Option<&Path>, line: u32) -> Frame {
         Frame {
-            function: self.name(function),
-            file: self.name(&path.as_deref().map(frame::readable_path).unwrap_or_default()),
-            line: code.and_then(|code| code.line).unwrap_or(0),
-            owner: frame::owner(function, path.as_deref()),
+            function: self.shared(function),
+            file: self.shared(&file.map(frame::readable_path).unwrap_or_default()),
+            line,
+            owner: frame::owner(function, file),
         }
     }
 
     fn unknown(&mut self, name: &str) -> Frame {
-        Frame { function: self.name(name), file: self.name(""), line: 0, owner: Owner::Runtime }
+        Frame { function: self.shared(name), file: self.shared(""), line: 0, owner: Owner::Runtime }
     }
 
-    fn name(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.names.get(name) {
+    fn shared(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
             return Arc::clone(known);
         }
         let name: Arc<str> = name.into();
-        self.names.insert(Arc::clone(&name));
+        self.0.insert(Arc::clone(&name));
         name
     }
 }
 
-/// Where to read a mapping's symbols: lines for the program, names alone for shared libraries.
-fn elf(path: &Path, own_executable: &Path) -> Elf {
-    let is_program = path == own_executable;
-    // The link leads to the program that runs, though a newer build may have replaced its file.
-    let mut elf = Elf::new(if is_program { PathBuf::from("/proc/self/exe") } else { path.to_owned() });
-    elf.debug_syms = is_program;
-    elf
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::{backtrace::Backtrace, hint::black_box, path::PathBuf, ptr};
+
     use super::*;
     use crate::heap::parse::parse;
 
@@ -210,6 +190,53 @@ mod tests {
         assert!(!functions(&traces[1])[0].ends_with("known_function"), "{:?}", traces[1]);
         let frame = &traces[0].frames[0][0];
         assert_eq!((&*frame.file, frame.line), (file!(), known_function() - 1), "where the function begins");
+    }
+
+    /// Where this is called from: return addresses, and what the standard library makes of them.
+    #[inline(always)]
+    fn called_from() -> (Vec<u64>, Backtrace) {
+        let mut addresses = [ptr::null_mut(); 64];
+        // SAFETY: the buffer has room for as many addresses as it is said to have. Both walk the stack on the same line.
+        let (found, named) =
+            (unsafe { libc::backtrace(addresses.as_mut_ptr(), 64) }, Backtrace::force_capture());
+        (addresses[..found as usize].iter().map(|address| *address as u64).collect(), named)
+    }
+
+    #[inline(always)]
+    fn called_within() -> (Vec<u64>, Backtrace) {
+        black_box(called_from())
+    }
+
+    #[inline(never)]
+    fn calls() -> (Vec<u64>, Backtrace) {
+        black_box(called_within())
+    }
+
+    /// `file:line` of all frames that have one.
+    fn positions_by_std(named: &Backtrace) -> Vec<String> {
+        let text = format!("{named:#}");
+        let positions = text.lines().filter_map(|line| line.trim_start().strip_prefix("at "));
+        let readable = |position: &str| {
+            let (file, line) = position.rsplit_once(':')?.0.rsplit_once(':')?;
+            Some(format!("{}:{line}", frame::readable_path(Path::new(file))))
+        };
+        positions.map(|position| readable(position).unwrap()).collect()
+    }
+
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn frames_are_those_that_the_standard_library_finds() {
+        let (addresses, named) = calls();
+        let traces = Symbols::default().traces(&[stack(&addresses)], &mappings());
+        let ours: Vec<String> = traces[0].frames().filter_map(Frame::position).collect();
+        let theirs = positions_by_std(&named);
+        // Theirs begins within the standard library, which takes it.
+        let first = theirs.iter().position(|position| *position == ours[0]).unwrap();
+        // It reads the C library's lines too, where they are installed.
+        assert_eq!(ours, theirs[first..][..ours.len()]);
+        let functions: Vec<_> = functions(&traces[0]).into_iter().take(3).collect();
+        assert_eq!(functions[..2], ["called_from", "called_within"], "inlined: without their paths");
+        assert!(functions[2].ends_with("symbolize::tests::calls"), "{functions:?}");
     }
 
     #[test]
