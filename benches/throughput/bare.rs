@@ -1,7 +1,8 @@
 //! What the service is measured against: an axum handler that gives the same answer, and nothing around it.
 
+use std::time::{Instant, SystemTime};
+
 use axum::{Json, Router, routing::get};
-use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -22,13 +23,16 @@ struct Data {
 }
 
 async fn data() -> Json<Answer> {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     Json(Answer {
         service: "leaky-service",
         request_id: Uuid::new_v4().to_string(),
         trace_id: format!("{:032x}", fastrand::u128(1..)),
         leaks_triggered: Vec::new(),
-        data: Data { message: "Here is your data", timestamp: Timestamp::now().to_string() },
+        data: Data {
+            message: "Here is your data",
+            timestamp: humantime::format_rfc3339(SystemTime::now()).to_string(),
+        },
         duration_ms: started.elapsed().as_secs_f64() * 1e3,
     })
 }

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{Arc, LazyLock},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use axum::{
@@ -13,7 +13,6 @@ use axum::{
     http::{Uri, uri::PathAndQuery},
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -57,11 +56,11 @@ struct Data {
     /// RFC 3339, UTC.
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = String, example = "2026-01-01T00:00:00Z")]
-    timestamp: Timestamp,
+    timestamp: SystemTime,
 }
 
-fn as_text<S: Serializer>(timestamp: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(timestamp)
+fn as_text<S: Serializer>(timestamp: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339(*timestamp))
 }
 
 /// Does the service's work, and feeds every leak that is on.
@@ -176,7 +175,7 @@ fn answer(
         trace_id: context.trace_id(),
         duration_ms: (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
         leaks_triggered,
-        data: Data { message, timestamp: Timestamp::now() },
+        data: Data { message, timestamp: SystemTime::now() },
     })
     .into_response()
 }
