@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Service, get, lines, listening, send_signal};
+use support::{PATIENCE, Service, get, lines, send_signal, serve};
 
 const LEAKLAB: &str = env!("CARGO_BIN_EXE_leaklab");
 
@@ -141,7 +141,7 @@ impl Lab {
     fn url(&self) -> Option<String> {
         loop {
             let line = self.service_log.recv_timeout(PATIENCE).ok()?;
-            if let Some(address) = listening(&line) {
+            if let Some(address) = serve::address(&line) {
                 return Some(format!("http://{address}"));
             }
         }
