@@ -181,7 +181,7 @@ fn answer(
         leaks_triggered,
         data: Data { message, timestamp: SystemTime::now() },
     };
-    // Into a `Vec` that need not grow: `Json` writes to a `BytesMut`, at more than twice the instructions.
+    // Into a `Vec` that need not grow: `Json` writes to a small `BytesMut`, growing it twice.
     let mut body = Vec::with_capacity(ANSWER_BYTES);
     serde_json::to_writer(&mut body, &answer).expect("its keys are text, and memory takes what is written");
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(body)).into_response()
