@@ -23,7 +23,7 @@ async fn data_answers_with_ids_and_names_the_leaks_that_kept_memory() {
     assert_eq!(answer.json["request_id"], answer.headers["x-request-id"].to_str().expect("text"));
     assert_eq!(answer.json["trace_id"], answer.headers["x-trace-id"].to_str().expect("text"));
     let timestamp = answer.json["data"]["timestamp"].as_str().expect("text");
-    timestamp.parse::<jiff::Timestamp>().expect("RFC 3339");
+    humantime::parse_rfc3339(timestamp).expect("RFC 3339");
 }
 
 #[tokio::test]

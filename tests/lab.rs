@@ -291,7 +291,7 @@ fn a_supervised_service_ends_when_its_lifeline_closes() {
         .spawn()
         .expect("the binary starts");
     let log = lines(service.stdout.take().expect("standard output is piped"));
-    while support::listening(&log.recv_timeout(PATIENCE).expect("a line that says where it listens"))
+    while support::serve::address(&log.recv_timeout(PATIENCE).expect("a line that says where it listens"))
         .is_none()
     {}
     assert!(service.try_wait().expect("a child can be asked").is_none(), "it serves");

@@ -6,17 +6,20 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     CONNECTIONS, client,
     otlp::{Collector, Manner},
+    serve,
 };
 
 /// This binary's role as the bare server.
 pub const BARE: &str = "serve-bare";
+
+/// This binary's role as the bare server with request accounting.
+pub const ACCOUNTED: &str = "serve-accounted";
 
 /// This binary's role as the collector.
 pub const COLLECTOR: &str = "collect";
@@ -34,7 +37,16 @@ pub struct Server {
 impl Server {
     /// jemalloc without its profiler, as any service may have it.
     pub fn bare() -> Self {
-        let mut command = this_binary(BARE);
+        Self::bare_in_role(BARE)
+    }
+
+    /// The same with request accounting mounted, and nothing else.
+    pub fn accounted() -> Self {
+        Self::bare_in_role(ACCOUNTED)
+    }
+
+    fn bare_in_role(role: &str) -> Self {
+        let mut command = this_binary(role);
         command.env("_RJEM_MALLOC_CONF", "prof:false");
         Self::spawn(command, None, |line| line.trim().parse().ok())
     }
@@ -46,25 +58,9 @@ impl Server {
     /// `leaklab serve` as shipped, with these environment variables.
     pub fn leaklab(environment: &[(&str, &str)]) -> Self {
         let data_dir = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leaklab"));
-        command
-            .args([
-                "serve",
-                "--no-limit",
-                "--listen",
-                "127.0.0.1:0",
-                "--work-ms",
-                "0",
-                "--log-format",
-                "json",
-            ])
-            .arg("--data-dir")
-            .arg(data_dir.path())
-            .envs(environment.iter().copied());
-        Self::spawn(command, Some(data_dir), |line| {
-            let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            (line["message"] == "listening").then(|| line["address"].as_str()?.parse().ok())?
-        })
+        let mut command = serve::command(data_dir.path());
+        command.envs(environment.iter().copied());
+        Self::spawn(command, Some(data_dir), serve::address)
     }
 
     fn spawn(
@@ -98,27 +94,16 @@ impl Server {
         self.answered.get()
     }
 
-    /// Spans that the collector received and that this server dropped, once they sum to `made`, or after half a minute.
-    pub fn settled_spans(&self, collector: &Self, made: u64) -> (u64, u64) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            let spans = (collector.received(), self.dropped());
-            if spans.0 + spans.1 == made || Instant::now() > deadline {
-                return spans;
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    /// Asks the collector's process.
-    fn received(&self) -> u64 {
+    /// Spans received so far; asks the collector's process.
+    pub fn received(&self) -> u64 {
         (&self.stdin).write_all(b"\n").expect("the collector reads");
         let mut line = String::new();
         self.stdout.borrow_mut().read_line(&mut line).expect("text");
         line.trim().parse().expect("a number")
     }
 
-    fn dropped(&self) -> u64 {
+    /// Spans dropped so far; asks leaklab.
+    pub fn dropped(&self) -> u64 {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")

@@ -3,7 +3,6 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use axum::{Json, extract::State};
-use jiff::Timestamp;
 use leakscope::{
     heap::{self, By, Compared, Growth, Site, Snapshot},
     memory::{self, Limit, Process, Report},
@@ -187,10 +186,7 @@ async fn snapshot(
         app.recording.event(Event::Snapshot { total_bytes: snapshot.total_bytes });
         let peak_bytes = app.sampler.peak_live_heap_bytes().max(snapshot.total_bytes);
         let object = Object::default()
-            .with(
-                "timestamp",
-                Timestamp::try_from(snapshot.taken_at).unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
-            )
+            .with("timestamp", humantime::format_rfc3339(snapshot.taken_at).to_string())
             .with_size("total_traced", snapshot.total_bytes)
             .with_size("peak_traced", peak_bytes);
         let groups = [

@@ -7,11 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::{Uri, uri::PathAndQuery};
 use clap::Args;
-use reqwest::Url;
 
 use super::Failure;
-use crate::{config, supervisor};
+use crate::{
+    config,
+    http::client::{host_of, parse_url},
+    supervisor,
+};
 
 /// Longest time for the whole check.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,12 +41,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             format!("http://{}/readyz", supervisor::reachable(address))
         }
     };
-    let url =
-        Url::parse(&url).ok().filter(|url| url.scheme() == "http" && url.has_host()).ok_or_else(|| {
-            Failure::usage(format!(
-                "--url is {url:?}; it wants an http URL, such as http://127.0.0.1:8080/readyz"
-            ))
-        })?;
+    let url = parse_url(&url).map_err(|wrong| {
+        Failure::usage(format!("--url is {url:?}; {wrong}, such as http://127.0.0.1:8080/readyz"))
+    })?;
     match status(&url) {
         Ok(200..=299) => Ok(ExitCode::SUCCESS),
         Ok(status) => Err(Failure { message: format!("{url} answered {status}"), code: 1 }),
@@ -50,20 +51,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
 }
 
-fn status(url: &Url) -> std::io::Result<u16> {
+fn status(url: &Uri) -> std::io::Result<u16> {
     let deadline = Instant::now() + TIMEOUT;
     let left = || {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(std::io::Error::from(std::io::ErrorKind::TimedOut)) } else { Ok(left) }
     };
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
-    let address = (host.trim_matches(['[', ']']), port)
+    let port = url.port_u16().unwrap_or(80);
+    let address = (host_of(url), port)
         .to_socket_addrs()?
         .next()
         .ok_or_else(|| std::io::Error::other("the name has no address"))?;
     let mut stream = TcpStream::connect_timeout(&address, left()?)?;
     stream.set_write_timeout(Some(left()?))?;
-    let request = format!("GET {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n", url.path());
+    let what = url.path_and_query().map_or("/", PathAndQuery::as_str);
+    let host = url.host().unwrap_or_default();
+    let request = format!("GET {what} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     // "HTTP/1.1 200": twelve bytes say it all.
     let mut line = [0; 12];

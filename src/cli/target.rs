@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use axum::http::{Method, StatusCode};
+use bytes::Bytes;
 use clap::Args;
-use reqwest::{Client, Method, StatusCode, redirect::Policy};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failure;
-use crate::{config, supervisor};
+use crate::{
+    config,
+    http::client::{Client, parse_url},
+    supervisor,
+};
 
 /// Longest time for one answer: a check reads the journal.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,6 +71,10 @@ impl Target {
         body: Option<&Value>,
     ) -> Result<T, NoAnswer> {
         let base = self.base().map_err(|bad| NoAnswer::Refused(Failure::usage(bad)))?;
+        let url = parse_url(&format!("{base}{path}")).map_err(|wrong| {
+            let message = format!("--url is {base:?}; {wrong}, such as http://127.0.0.1:8080");
+            NoAnswer::Refused(Failure::usage(message))
+        })?;
         let nobody = |error: &dyn std::fmt::Display| {
             let message = format!(
                 "no service answers at {base} ({error}); start one with `leaklab`, or name it with --url"
@@ -76,18 +85,11 @@ impl Target {
             .enable_all()
             .build()
             .map_err(|error| nobody(&error))?;
-        let answer = async {
-            // Never through a proxy and never after a redirect: the service is here or nowhere.
-            let client = Client::builder().no_proxy().redirect(Policy::none()).timeout(TIMEOUT).build()?;
-            let request = client.request(method, format!("{base}{path}"));
-            let request = match body {
-                Some(body) => request.json(body),
-                None => request,
-            };
-            let answer = request.send().await?;
-            Ok::<_, reqwest::Error>((answer.status(), answer.json::<Value>().await?))
-        };
-        let (status, answer) = runtime.block_on(answer).map_err(|error| nobody(&error))?;
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        // Within the runtime: the client keeps a timer there.
+        let answer = runtime.block_on(async { Client::new(TIMEOUT).send(method, &url, body).await });
+        let answer = answer.map_err(|error| nobody(&error))?;
+        let (status, answer) = (answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null));
         if status != StatusCode::OK {
             let text = |field: &str| answer["error"][field].as_str().unwrap_or("nothing").to_owned();
             let message = format!("{}; it wants {}", text("message"), text("expected"));

@@ -1,9 +1,9 @@
 //! The memory of a leaklab service at the start and at the end of a run.
 
-use reqwest::{Client, Url};
+use axum::http::{Uri, uri::PathAndQuery};
 use serde::Serialize;
 
-use crate::vitals::Vitals;
+use crate::{http::client::Client, vitals::Vitals};
 
 /// One reading.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -19,10 +19,14 @@ pub struct Memory {
 
 impl Memory {
     /// Reads `/metrics` of the server behind `url`; `None`: it is no leaklab service, or it does not answer.
-    pub async fn read(client: &Client, url: &Url) -> Option<Self> {
-        let metrics = url.join("/metrics").ok()?;
-        let answer = client.get(metrics).send().await.ok()?.error_for_status().ok()?;
-        Self::of(&Vitals::parse(&answer.text().await.ok()?))
+    pub async fn read(client: &Client, url: &Uri) -> Option<Self> {
+        let mut metrics = url.clone().into_parts();
+        metrics.path_and_query = Some(PathAndQuery::from_static("/metrics"));
+        let answer = client.get(&Uri::from_parts(metrics).ok()?).await.ok()?;
+        answer
+            .status
+            .is_success()
+            .then(|| Self::of(&Vitals::parse(&String::from_utf8_lossy(&answer.body))))?
     }
 
     fn of(vitals: &Vitals) -> Option<Self> {

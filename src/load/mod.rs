@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::Uri;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use reqwest::{Client, Url, redirect::Policy};
 
 mod memory;
 mod plan;
@@ -24,6 +24,8 @@ pub use plan::{Plan, RawPlan};
 pub use report::Report;
 use tally::{Failed, Outcome, Tally};
 
+use crate::http::client::Client;
+
 /// Longest time for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after a request without an answer where the rate is `max`: a service that is down is not to be hammered, and a
@@ -33,12 +35,8 @@ const AFTER_SILENCE: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_millis(10);
 
 /// Sends what the plan says, or less if `stop` is ready before; then reports.
-///
-/// # Errors
-/// The client can't be built.
-pub async fn run(plan: &Plan, stop: impl Future) -> reqwest::Result<Report> {
-    // Never through a proxy and never after a redirect: both could lead to a host that was not allowed.
-    let client = Client::builder().no_proxy().redirect(Policy::none()).timeout(ANSWER_WITHIN).build()?;
+pub async fn run(plan: &Plan, stop: impl Future) -> Report {
+    let client = Client::new(ANSWER_WITHIN);
     let memory_before = Memory::read(&client, &plan.url).await;
     let run = Arc::new(Run::new(plan, client));
     let mut workers = tokio::task::JoinSet::new();
@@ -58,13 +56,13 @@ pub async fn run(plan: &Plan, stop: impl Future) -> reqwest::Result<Report> {
     drop(progress);
     let memory_after = Memory::read(&run.client, &plan.url).await;
     let tally = std::mem::take(&mut *run.tally.lock().expect("no worker panics"));
-    Ok(Report::new(plan, tally, run.unsent(elapsed), elapsed, memory_before.zip(memory_after)))
+    Report::new(plan, tally, run.unsent(elapsed), elapsed, memory_before.zip(memory_after))
 }
 
 /// What the workers share.
 struct Run {
     client: Client,
-    url: Url,
+    url: Uri,
     /// Time from one request to the next; zero: as fast as they are answered.
     period: Duration,
     duration: Duration,
@@ -125,14 +123,9 @@ impl Run {
 
     /// One request, its whole answer included.
     async fn send(&self) -> Outcome {
-        let answer = match self.client.get(self.url.clone()).send().await {
-            Ok(answer) => answer,
-            Err(error) => return Err(Failed::of(&error)),
-        };
-        let status = answer.status();
-        match answer.bytes().await {
-            Ok(_) if status.is_success() => Ok(()),
-            Ok(_) => Err(Failed::Status(status.as_u16())),
+        match self.client.get(&self.url).await {
+            Ok(answer) if answer.status.is_success() => Ok(()),
+            Ok(answer) => Err(Failed::Status(answer.status.as_u16())),
             Err(error) => Err(Failed::of(&error)),
         }
     }

@@ -2,10 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use axum::http::Uri;
 use clap::Args;
-use reqwest::Url;
 
-use crate::config::BadSettings;
+use crate::{config::BadSettings, http::client};
 
 /// The name of the service in the project's Compose file.
 const COMPOSE_HOST: &str = "leaky-service";
@@ -43,7 +43,7 @@ pub struct RawPlan {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// What to GET.
-    pub url: Url,
+    pub url: Uri,
     /// Requests per second; `None`: as fast as they are answered.
     pub rate: Option<f64>,
     /// Bound in time.
@@ -77,19 +77,15 @@ impl RawPlan {
 }
 
 /// Load is for the lab only: this machine, or the service of that name in the lab's own network.
-fn url(text: &str) -> Result<Url, String> {
-    let wrong =
-        |what: &str| Err(format!("--url is {text:?}; {what}, such as http://127.0.0.1:8080/api/data"));
-    let url = match Url::parse(text) {
-        Ok(url) if url.scheme() == "http" => url,
-        _ => return wrong("it wants an http URL"),
-    };
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+fn url(text: &str) -> Result<Uri, String> {
+    let wrong = |what: &str| format!("--url is {text:?}; {what}, such as http://127.0.0.1:8080/api/data");
+    let url = client::parse_url(text).map_err(wrong)?;
+    let host = client::host_of(&url);
     let own = match host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback(),
-        Err(_) => host == "localhost" || host == COMPOSE_HOST,
+        Err(_) => ["localhost", COMPOSE_HOST].iter().any(|own| host.eq_ignore_ascii_case(own)),
     };
-    if own { Ok(url) } else { wrong(&format!("load is sent to this machine or to {COMPOSE_HOST} only")) }
+    if own { Ok(url) } else { Err(wrong(&format!("load is sent to this machine or to {COMPOSE_HOST} only"))) }
 }
 
 fn rate(text: &str) -> Result<Option<f64>, String> {

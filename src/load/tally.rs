@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, io, time::Duration};
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 
+use crate::http::client::Error;
+
 /// What became of one request.
 pub type Outcome = Result<(), Failed>;
 
@@ -25,11 +27,11 @@ pub enum Failed {
 
 impl Failed {
     /// The kind of a client's error, found in the chain of its causes.
-    pub fn of(error: &reqwest::Error) -> Self {
+    pub fn of(error: &Error) -> Self {
         use io::ErrorKind::{
             BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof,
         };
-        if error.is_timeout() {
+        if matches!(error, Error::TimedOut(_)) {
             return Self::TimedOut;
         }
         let mut source: Option<&dyn std::error::Error> = Some(error);
@@ -40,8 +42,12 @@ impl Failed {
                 _ => source = cause.source(),
             }
         }
-        // hyper's own "connection closed before message completed" has no io::Error below it.
-        if error.is_request() || error.is_body() || error.is_decode() { Self::Reset } else { Self::Other }
+        match error {
+            // No name, no descriptor left.
+            Error::Request(error) if error.is_connect() => Self::Other,
+            // hyper's own "connection closed before message completed" has no io::Error below it.
+            _ => Self::Reset,
+        }
     }
 
     /// Whether there was no answer at all.

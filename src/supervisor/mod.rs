@@ -36,6 +36,8 @@ pub use lifeline::{Supervised, die_with_parent};
 use poll::{Heard, Poll};
 use service::Service;
 
+use crate::http::client::Client;
+
 /// Signals that come within this time are one request to stop.
 const ONE_REQUEST: Duration = Duration::from_millis(300);
 
@@ -114,7 +116,7 @@ struct Lab<'a> {
     plan: &'a Plan,
     obituary: Obituary<'a>,
     console: Arc<Console>,
-    client: reqwest::Client,
+    client: Client,
     enforcer: Enforcer,
     backoff: Backoff,
     /// When the last life ended; `None` before the first start.
@@ -136,7 +138,7 @@ impl<'a> Lab<'a> {
             plan,
             obituary,
             console: Arc::new(console),
-            client: poll::client().map_err(|error| Failure::System(io::Error::other(error)))?,
+            client: poll::client(),
             enforcer: Enforcer::choose(plan.enforce).map_err(Failure::NoCgroup)?,
             backoff: Backoff::default(),
             ended: None,

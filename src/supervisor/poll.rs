@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::Uri;
 use tokio::{sync::mpsc, task::AbortHandle, time::MissedTickBehavior};
 
-use crate::vitals::Vitals;
+use crate::{http::client::Client, vitals::Vitals};
 
 const READY_EVERY: Duration = Duration::from_millis(20);
 const VITALS_EVERY: Duration = Duration::from_millis(250);
@@ -31,7 +32,7 @@ pub struct Poll {
 
 impl Poll {
     /// Starts to ask the service at `address`.
-    pub fn start(client: &reqwest::Client, address: SocketAddr) -> Self {
+    pub fn start(client: &Client, address: SocketAddr) -> Self {
         let (sender, heard) = mpsc::channel(4);
         let task = tokio::spawn(poll(client.clone(), address, sender)).abort_handle();
         Self { heard, task }
@@ -52,35 +53,31 @@ impl Drop for Poll {
     }
 }
 
-/// A client that talks to the service and to nothing else.
-///
-/// # Errors
-/// The client can't be built.
-pub fn client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(ANSWER_WITHIN)
-        .build()
+/// A client with the patience that a poll has.
+pub fn client() -> Client {
+    Client::new(ANSWER_WITHIN)
 }
 
-async fn poll(client: reqwest::Client, address: SocketAddr, sender: mpsc::Sender<Heard>) {
-    let ready = format!("http://{address}/readyz");
-    while !client.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
+async fn poll(client: Client, address: SocketAddr, sender: mpsc::Sender<Heard>) {
+    let [ready, metrics] = ["readyz", "metrics"].map(|path| url(address, path));
+    while !client.get(&ready).await.is_ok_and(|answer| answer.status.is_success()) {
         tokio::time::sleep(READY_EVERY).await;
     }
     if sender.send(Heard::Ready).await.is_err() {
         return;
     }
-    let metrics = format!("http://{address}/metrics");
     let mut tick = tokio::time::interval(VITALS_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let Ok(answer) = client.get(&metrics).send().await else { continue };
-        let Ok(text) = answer.text().await else { continue };
-        if sender.send(Heard::Vitals(Instant::now(), Vitals::parse(&text))).await.is_err() {
+        let Ok(answer) = client.get(&metrics).await else { continue };
+        let vitals = Vitals::parse(&String::from_utf8_lossy(&answer.body));
+        if sender.send(Heard::Vitals(Instant::now(), vitals)).await.is_err() {
             return;
         }
     }
+}
+
+fn url(address: SocketAddr, path: &str) -> Uri {
+    format!("http://{address}/{path}").parse().expect("an address makes a URL")
 }

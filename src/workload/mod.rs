@@ -4,16 +4,16 @@
 
 use std::{
     sync::{Arc, LazyLock},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use axum::{
     Extension, Json,
+    body::Body,
     extract::State,
-    http::{Uri, uri::PathAndQuery},
+    http::{HeaderValue, Uri, header, uri::PathAndQuery},
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -32,6 +32,9 @@ use crate::{
 pub fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(data)).routes(routes!(echo)).routes(routes!(history))
 }
+
+/// Room for an answer, which has about 250 bytes; a longer one grows it.
+const ANSWER_BYTES: usize = 512;
 
 /// What the service answers to its clients.
 #[derive(Serialize, ToSchema)]
@@ -57,11 +60,11 @@ struct Data {
     /// RFC 3339, UTC.
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = String, example = "2026-01-01T00:00:00Z")]
-    timestamp: Timestamp,
+    timestamp: SystemTime,
 }
 
-fn as_text<S: Serializer>(timestamp: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(timestamp)
+fn as_text<S: Serializer>(timestamp: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339(*timestamp))
 }
 
 /// Does the service's work, and feeds every leak that is on.
@@ -172,15 +175,18 @@ fn answer(
     leaks_triggered: Vec<&'static str>,
     message: String,
 ) -> Response {
-    Json(Answer {
+    let answer = Answer {
         service: &app.service,
         request_id: context.request_id(),
         trace_id: context.trace_id(),
         duration_ms: (started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
         leaks_triggered,
-        data: Data { message, timestamp: Timestamp::now() },
-    })
-    .into_response()
+        data: Data { message, timestamp: SystemTime::now() },
+    };
+    // Into a `Vec` that need not grow: `Json` writes to a small `BytesMut`, growing it twice.
+    let mut body = Vec::with_capacity(ANSWER_BYTES);
+    serde_json::to_writer(&mut body, &answer).expect("its keys are text, and memory takes what is written");
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(body)).into_response()
 }
 
 fn item(query: &str) -> Option<&str> {

@@ -6,7 +6,7 @@ use std::{
     sync::mpsc,
 };
 
-use super::{PATIENCE, lines, listening};
+use super::{PATIENCE, lines, serve};
 
 /// `leaklab lab` on a free port with no simulated work. Killed when dropped, and its service with it.
 pub struct Lab {
@@ -41,7 +41,7 @@ impl Lab {
     pub fn url(&self) -> Option<String> {
         loop {
             let line = self.service_log.recv_timeout(PATIENCE).ok()?;
-            let address = listening(&line);
+            let address = serve::address(&line);
             self.early.borrow_mut().push(line);
             if let Some(address) = address {
                 return Some(format!("http://{address}"));

@@ -4,7 +4,7 @@
 use std::{
     cell::RefCell,
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -13,6 +13,7 @@ use std::{
 use serde_json::Value;
 
 pub mod lab;
+pub mod serve;
 
 /// How long an effect may take before a test gives up; generous, since it is polled for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,20 +46,8 @@ impl Service {
     /// The same in a data folder that an earlier one may have left.
     #[track_caller]
     pub fn start_in(data_dir: tempfile::TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leaklab"));
+        let mut command = serve::command(data_dir.path());
         command
-            .args([
-                "serve",
-                "--no-limit",
-                "--listen",
-                "127.0.0.1:0",
-                "--work-ms",
-                "0",
-                "--log-format",
-                "json",
-            ])
-            .arg("--data-dir")
-            .arg(data_dir.path())
             .args(arguments)
             .envs(environment.iter().copied())
             .current_dir(data_dir.path())
@@ -68,7 +57,7 @@ impl Service {
         let mut early = Vec::new();
         let url = loop {
             let line = log.recv_timeout(PATIENCE).expect("a line that says where it listens");
-            let address = listening(&line);
+            let address = serve::address(&line);
             early.push(line);
             if let Some(address) = address {
                 break format!("http://{address}");
@@ -189,12 +178,6 @@ pub fn lines(stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Stri
         }
     });
     receiver
-}
-
-/// The address in the JSON log line `{"message":"listening","address":"127.0.0.1:1234",...}`.
-pub fn listening(line: &str) -> Option<String> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    (line["message"] == "listening").then(|| line["address"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Polls until `effect` is there; fails with `what` after [`PATIENCE`].
