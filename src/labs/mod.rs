@@ -1,6 +1,6 @@
 //! The labs: what each wants, and whether it has happened.
 //!
-//! A lab is a text in `labs/` and a file of checks in [`checks`], named once in [`LABS`]: routes, the command line and
+//! A lab is a text in `labs/` and a file in `checks`, named once in [`LABS`]: routes, the command line and
 //! progress come from there. A check is a function of the [`Evidence`] and of the learner's answer, and says what it saw;
 //! it knows effects, not commands, so that any route to the effect passes. Nothing here knows HTTP.
 

@@ -8,7 +8,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `journal`, `journal.old` | records: starts, stops, crashes, the program's events and readings; [`runs`] reads them |
+//! | `journal`, `journal.old` | records: starts, stops, crashes, the program's events and readings; [`runs()`] reads them |
 //! | `samples` | four samples a second |
 //! | `heap-*.heap` | raw profiles, for [`crate::heap::read_profile`] |
 //! | `supervisor.json` | what a supervising process saw of the end: [`Witness`] |
