@@ -37,6 +37,7 @@ pub fn print() {
         profiler: Profiler::start(),
         sampler: Arc::clone(&sampler),
         requests: Box::new(|| 0),
+        figures: Box::new(serde_json::Map::new),
         on_problem: Box::new(|problem| println!("recorder: {problem}")),
     });
     row("recorder, four samples a second", share_of_a_core() - sampling);

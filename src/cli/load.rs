@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
                 _ = terminate.recv() => {}
             }
         };
-        Ok(load::run(&plan, stop).await)
+        Ok::<_, Failure>(load::run(&plan, stop).await)
     })?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report).map_err(Failure::unavailable)?);

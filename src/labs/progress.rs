@@ -5,9 +5,9 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
-use jiff::Timestamp;
 use leakscope::recorder;
 use serde::{Deserialize, Serialize};
 
@@ -45,9 +45,11 @@ impl Progress {
     }
 
     /// When the lab was passed.
-    pub fn passed_at(&self, id: &str) -> Option<Timestamp> {
-        let unix_ms = self.labs.get(id)?.passed_unix_ms?;
-        i64::try_from(unix_ms).ok().and_then(|unix_ms| Timestamp::from_millisecond(unix_ms).ok())
+    pub fn passed_at(&self, id: &str) -> Option<humantime::Rfc3339Timestamp> {
+        /// The year 10000, from which on RFC 3339 has no form.
+        const END_OF_TIME_UNIX_MS: u64 = 253_402_300_800_000;
+        let unix_ms = self.labs.get(id)?.passed_unix_ms.filter(|at| *at < END_OF_TIME_UNIX_MS)?;
+        Some(humantime::format_rfc3339(SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms)))
     }
 
     /// From when on evidence counts.
@@ -100,14 +102,14 @@ mod tests {
     fn a_pass_outlives_the_process_until_it_is_reset() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut progress = Progress::open(folder.path());
-        assert_eq!((progress.passed_at("1"), progress.since_unix_ms("1")), (None, 0));
+        assert_eq!((progress.passed_at("1").is_none(), progress.since_unix_ms("1")), (true, 0));
         progress.pass("1", 1_000);
         progress.pass("2", 2_000);
         let mut again = Progress::open(folder.path());
         assert_eq!(again.passed_at("1").map(|at| at.to_string()).as_deref(), Some("1970-01-01T00:00:01Z"));
         again.reset(["1"].into_iter(), 3_000);
         let last = Progress::open(folder.path());
-        assert_eq!((last.passed_at("1"), last.since_unix_ms("1")), (None, 3_000));
+        assert_eq!((last.passed_at("1").is_none(), last.since_unix_ms("1")), (true, 3_000));
         assert!(last.passed_at("2").is_some(), "only one was reset");
     }
 
@@ -117,7 +119,7 @@ mod tests {
         for damaged in ["", "{", "[]", r#"{"1":{"passed_unix_ms":"yes"}}"#] {
             fs::write(folder.path().join(NAME), damaged).expect("writable");
             let mut progress = Progress::open(folder.path());
-            assert_eq!(progress.passed_at("1"), None, "{damaged}");
+            assert!(progress.passed_at("1").is_none(), "{damaged}");
             progress.pass("1", 1);
             assert!(Progress::open(folder.path()).passed_at("1").is_some(), "{damaged}");
         }
