@@ -87,8 +87,11 @@ pub fn parse_url(text: &str) -> Result<Uri, &'static str> {
     match (url.scheme(), url.authority()) {
         (Some(scheme), _) if *scheme == Scheme::HTTPS => Err("it wants http, since there is no TLS here"),
         (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => {
+            let has_port = authority.as_str().len() > authority.host().len();
             if authority.as_str().contains('@') {
                 Err("it wants an http URL without user and password, which would not be sent")
+            } else if has_port && url.port_u16().is_none() {
+                Err("it wants an http URL with a port of at most 65535")
             } else {
                 Ok(url)
             }

@@ -51,7 +51,7 @@ fn a_service_at_rest_is_never_growing_and_nearly_always_flat() {
     });
     let flat: Vec<bool> = verdicts.skip(90).map(|verdict| verdict == Verdict::Flat).collect();
     let share = flat.iter().filter(|flat| **flat).count() as f64 / flat.len() as f64;
-    assert!(share >= 0.95, "{share}");
+    assert!(share >= 0.9, "{share}");
 }
 
 /// Milliseconds of each batch of 200,000 events, and the process's private memory in MB (10^6 bytes) after it: printed by a real leak's
