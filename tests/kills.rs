@@ -186,8 +186,7 @@ fn is_bounded(folder: &Path) {
         let name = file.file_name().to_string_lossy().into_owned();
         let bytes = file.metadata().map_or(0, |file| file.len());
         let bound = match name.as_str() {
-            // A segment is closed by the first record that does not fit.
-            "journal" | "journal.old" => (256 + 32) << 10,
+            "journal" | "journal.old" => 512 << 10,
             "samples" => 200_000,
             "post-mortems.json" => 1 << 20,
             "supervisor.json" => 4 << 10,

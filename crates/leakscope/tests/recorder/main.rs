@@ -22,6 +22,8 @@ use leakscope::{
 };
 use serde_json::{Map, Value};
 
+mod disk;
+
 leakscope::jemalloc!();
 
 const FOLDER: &str = "LEAKSCOPE_TEST_FOLDER";
@@ -289,8 +291,8 @@ fn at_100_mb_per_second_there_is_a_profile_and_it_names_the_line() {
     assert_eq!(newest.at.limit_share, Some(1.0));
     assert_eq!(newest.state["on"], "growth");
     let first = newest.growing.first().expect(&newest.profile);
-    let line = first.location.strip_prefix("crates/leakscope/tests/recorder.rs:").expect(&first.location);
-    let source = include_str!("recorder.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
+    let line = first.location.strip_prefix("crates/leakscope/tests/recorder/main.rs:").expect(&first.location);
+    let source = include_str!("main.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
     assert!(source.contains("vec![1; 8 << 10]"), "{source}");
     assert!(first.share > 0.9, "{first:?}");
     // The first threshold is the sure one; how far behind the later ones are depends on who else has the processors.
@@ -341,76 +343,4 @@ fn the_last_ten_are_kept_and_all_are_counted() {
     assert_eq!(history.post_mortems.len(), 10);
     assert_eq!(history.ends(Cause::Stopped), 13);
     assert!(history.post_mortems.is_sorted_by(|newer, older| newer.run > older.run));
-}
-
-/// Everything works but the disk, and it is said once.
-#[track_caller]
-fn goes_on_without(folder: &Path, says: &str) {
-    let (recorder, _, problems) = record(folder);
-    for _ in 0..3000 {
-        recorder.event("event", map("padding", "x".repeat(300)));
-    }
-    recorder.set_state(map("on", true));
-    recorder.stop();
-    let problems = problems.lock().unwrap();
-    let complaints: Vec<_> = problems.iter().filter(|problem| problem.contains("can't write to")).collect();
-    assert_eq!(complaints.len(), 1, "{problems:?}");
-    assert!(complaints[0].contains(says), "{problems:?}");
-}
-
-#[test]
-fn a_folder_that_can_t_be_made_costs_the_record_only() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    goes_on_without(&file.path().join("below-a-file"), "Not a directory");
-}
-
-/// A small file system in memory, gone when dropped.
-#[cfg(target_os = "linux")]
-struct Disk(tempfile::TempDir);
-
-#[cfg(target_os = "linux")]
-impl Disk {
-    /// `None`: only root can mount.
-    fn mount(flags: libc::c_ulong) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let (kind, size) = (c"tmpfs".as_ptr(), c"size=300k".as_ptr());
-        // SAFETY: all are C strings that live until the call returns.
-        let mounted = unsafe { libc::mount(kind, c_path(folder.path()).as_ptr(), kind, flags, size.cast()) };
-        if mounted != 0 {
-            println!("SKIPPED: a disk of its own needs a mount, which needs root");
-        }
-        (mounted == 0).then_some(Self(folder))
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // SAFETY: a C string that lives until the call returns.
-        unsafe { libc::umount2(c_path(self.0.path()).as_ptr(), libc::MNT_DETACH) };
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn c_path(path: &Path) -> std::ffi::CString {
-    std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap()
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_disk_that_is_full_costs_the_record_only() {
-    let Some(disk) = Disk::mount(0) else { return };
-    // The samples fit, and so does the start; what is written then does not.
-    goes_on_without(disk.0.path(), "No space left");
-    let judged = History::settle(disk.0.path());
-    assert_eq!(judged.post_mortems.len(), 1, "{judged:?}");
-    assert_eq!(judged.post_mortems[0].settings, map("answer", 42));
-    assert!(judged.problems[0].contains("No space left"), "{judged:?}");
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_disk_that_is_read_only_costs_the_record_only() {
-    let Some(disk) = Disk::mount(libc::MS_RDONLY) else { return };
-    goes_on_without(disk.0.path(), "Read-only");
 }
