@@ -291,7 +291,8 @@ fn at_100_mb_per_second_there_is_a_profile_and_it_names_the_line() {
     assert_eq!(newest.at.limit_share, Some(1.0));
     assert_eq!(newest.state["on"], "growth");
     let first = newest.growing.first().expect(&newest.profile);
-    let line = first.location.strip_prefix("crates/leakscope/tests/recorder/main.rs:").expect(&first.location);
+    let line =
+        first.location.strip_prefix("crates/leakscope/tests/recorder/main.rs:").expect(&first.location);
     let source = include_str!("main.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
     assert!(source.contains("vec![1; 8 << 10]"), "{source}");
     assert!(first.share > 0.9, "{first:?}");
