@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use leakscope::memory::USUAL_INTERVAL;
 use serde_json::json;
-use support::{agent, eventually, get, lab::Lab, send_signal};
+use support::{agent, get, lab::Lab, send_signal};
 
 /// `LEAKLAB_KILLS=100` for all that was promised once; the lab waits up to 10 s after each quick death.
 const KILLS: usize = 8;
@@ -133,15 +134,17 @@ impl Patient {
             Way::At(percent) => {
                 let most = self.metric("memory_limit_bytes") * percent as f64 / 100.0;
                 let usage = || self.metric("memory_usage_bytes");
-                // Usage is sampled once a second: most of the way blindly, the rest step by step.
-                let mut steps = ((most - usage()) / STEP_BYTES) as u64 - 6;
+                // Usage is sampled at a steady pace: part of the way blindly, then a look at a sample that has seen it.
+                let mut steps = 0;
                 let requests = self.drive(|| {
-                    if steps > 0 {
-                        steps -= 1;
-                        return true;
+                    if steps == 0 {
+                        let (before, now) = (usage(), Instant::now());
+                        while usage() == before && now.elapsed() < 2 * USUAL_INTERVAL {
+                            thread::sleep(Duration::from_millis(50));
+                        }
+                        steps = (0.7 * (most - usage()) / STEP_BYTES).ceil() as u64;
                     }
-                    let before = usage();
-                    eventually("a newer sample", || (usage() != before).then_some(()));
+                    steps = steps.saturating_sub(1);
                     usage() < most
                 });
                 send_signal(self.pid, libc::SIGKILL);
