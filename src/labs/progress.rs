@@ -49,7 +49,7 @@ impl Progress {
         /// The year 10000, from which on RFC 3339 has no form.
         const END_OF_TIME_UNIX_MS: u64 = 253_402_300_800_000;
         let unix_ms = self.labs.get(id)?.passed_unix_ms.filter(|at| *at < END_OF_TIME_UNIX_MS)?;
-        Some(humantime::format_rfc3339(SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms)))
+        Some(humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms)))
     }
 
     /// From when on evidence counts.
