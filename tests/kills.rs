@@ -11,7 +11,7 @@ use std::{
 
 use leakscope::memory::USUAL_INTERVAL;
 use serde_json::json;
-use support::{agent, get, lab::Lab, send_signal};
+use support::{agent, get, lab::Lab, metric, send_signal};
 
 /// `LEAKLAB_KILLS=100` for all that was promised once; the lab waits up to 10 s after each quick death.
 const KILLS: usize = 8;
@@ -85,7 +85,7 @@ fn kill_after_kill_nothing_is_lost() {
         for (name, count) in &mut ended {
             *count += f64::from(*name == cause);
             let series = format!("previous_run_ends_total{{cause=\"{name}\"}}");
-            assert_eq!(next.metric(&series), *count, "{context}");
+            assert_eq!(metric(&next.url, &series), *count, "{context}");
         }
         is_bounded(&lab.data_dir.path().join("recorder"));
         let problems: Vec<_> = lab.log().into_iter().filter(|line| line.contains("WARN")).collect();
@@ -132,8 +132,8 @@ impl Patient {
                 self.drive(|| true)
             }
             Way::At(percent) => {
-                let most = self.metric("memory_limit_bytes") * percent as f64 / 100.0;
-                let usage = || self.metric("memory_usage_bytes");
+                let most = metric(&self.url, "memory_limit_bytes") * percent as f64 / 100.0;
+                let usage = || metric(&self.url, "memory_usage_bytes");
                 // Usage is sampled at a steady pace: part of the way blindly, then a look at a sample that has seen it.
                 let mut steps = 0;
                 let requests = self.drive(|| {
@@ -171,13 +171,6 @@ impl Patient {
         }
         let of_old = answered.iter().filter(|at| at.elapsed() > OLD).count() as u64;
         Requests { of_old, sent }
-    }
-
-    #[track_caller]
-    fn metric(&self, series: &str) -> f64 {
-        let (_, text) = get(&format!("{}/metrics", self.url));
-        let mut lines = text.as_str().expect("text").lines();
-        lines.find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).expect("it is there")
     }
 }
 

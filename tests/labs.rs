@@ -10,7 +10,7 @@ use std::{
 
 use leaklab::vitals::Vitals;
 use serde_json::{Value, json};
-use support::{Service, agent, eventually, get, lab::Lab, post};
+use support::{Service, agent, eventually, lab::Lab, ok, post};
 
 const LEAKLAB: &str = env!("CARGO_BIN_EXE_leaklab");
 
@@ -157,13 +157,6 @@ fn load(url: &str, rate: u32, seconds: u32) {
         [format!("--url={url}/api/data"), format!("--rate={rate}"), format!("--duration={seconds}s")];
     let report = Command::new(LEAKLAB).arg("load").args(arguments).output().expect("the binary starts");
     assert!(report.status.success(), "{}", text(&report));
-}
-
-#[track_caller]
-fn ok(url: &str, path: &str) -> Value {
-    let (status, body) = get(&format!("{url}{path}"));
-    assert_eq!(status, 200, "{path}: {body}");
-    body
 }
 
 #[test]

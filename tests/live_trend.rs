@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Service, agent, get, lab::Lab};
+use support::{Service, agent, lab::Lab, metric, ok};
 
 const KIB: u64 = 1024;
 
@@ -102,13 +102,8 @@ fn the_time_to_the_limit_is_what_then_happens() {
     agent().post(format!("{url}/admin/leaks/cache")).send(r#"{"enabled":true}"#).expect("an answer");
     let mut load = Load::start(&url, Duration::from_secs(300));
     let forecast = loop {
-        let (_, memory) = get(&format!("{url}/metrics"));
-        let gauge = |name: &str| -> f64 {
-            let lines = memory.as_str().expect("text").lines();
-            lines.filter_map(|line| line.strip_prefix(name)?.trim().parse().ok()).next().expect("it is there")
-        };
-        if gauge("memory_usage_bytes ") >= gauge("memory_limit_bytes ") / 2.0 {
-            let (_, trend) = get(&format!("{url}/admin/memory/trend"));
+        if metric(&url, "memory_usage_bytes") >= metric(&url, "memory_limit_bytes") / 2.0 {
+            let trend = ok(&url, "/admin/memory/trend");
             break trend["time_to_limit_seconds"].as_f64().unwrap_or_else(|| panic!("{trend:#}"));
         }
         assert!(load.goes_on(), "the load ends before half of the limit is used");

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{Service, get, lab::Lab, send_signal};
+use support::{Service, get, lab::Lab, metric, send_signal};
 
 const LEAKLAB: &str = env!("CARGO_BIN_EXE_leaklab");
 
@@ -27,10 +27,7 @@ fn command(data_dir: &Path, arguments: &[&str]) -> Output {
 /// The metric's value for that cause.
 #[track_caller]
 fn ends(url: &str, cause: &str) -> f64 {
-    let (_, metrics) = get(&format!("{url}/metrics"));
-    let series = format!("previous_run_ends_total{{cause=\"{cause}\"}} ");
-    let value = metrics.as_str().expect("text").lines().find_map(|line| line.strip_prefix(&series));
-    value.expect("it is there from the first scrape").parse().expect("a number")
+    metric(url, &format!("previous_run_ends_total{{cause=\"{cause}\"}}"))
 }
 
 /// Starts a service, leaks a little, ends it by that signal, and starts it again.

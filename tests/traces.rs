@@ -13,7 +13,7 @@ use std::{
 
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 use otlp::{Collector, Manner, attribute, hex};
-use support::{Service, eventually};
+use support::{Service, eventually, metric};
 
 const CALLER_TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER_SPAN: &str = "00f067aa0ba902b7";
@@ -41,10 +41,7 @@ fn ids(service: &Service, path: &str, traceparent: Option<&str>) -> (String, Str
 
 #[track_caller]
 fn dropped(service: &Service) -> u64 {
-    let (_, metrics) = service.get("/metrics");
-    let text = metrics.as_str().expect("text");
-    let value = text.lines().find_map(|line| line.strip_prefix("trace_spans_dropped_total "));
-    value.expect("the counter is there").parse().expect("a whole number")
+    metric(&service.url, "trace_spans_dropped_total") as u64
 }
 
 #[track_caller]

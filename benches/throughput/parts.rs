@@ -9,7 +9,7 @@ use std::{
 
 use leakscope::{
     heap::Profiler,
-    memory::{self, Sample, Sampler, SamplerConfig},
+    memory::{self, Sample, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
     recorder,
     trend::{self, Config},
 };
@@ -23,9 +23,12 @@ const TREND_EVERY: Duration = Duration::from_secs(5);
 /// Prints a line for each.
 pub fn print() {
     let limit = memory::limit(None);
-    let config =
-        SamplerConfig { interval: Duration::from_secs(1), capacity: 1_800, limit, requests: Box::new(|| 0) };
-    let sampler = Sampler::start(config);
+    let sampler = Sampler::start(SamplerConfig {
+        interval: USUAL_INTERVAL,
+        capacity: USUAL_CAPACITY,
+        limit,
+        requests: Box::new(|| 0),
+    });
     let sampling = share_of_a_core();
     row("sampler, a sample a second", sampling);
 

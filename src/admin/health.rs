@@ -9,11 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use leakscope::http::off_runtime;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::off_runtime;
 use crate::{
     app::{App, Phase},
     http::error::Error,

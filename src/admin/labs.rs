@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use axum::{Json, body::Body, extract::State};
+use leakscope::http::off_runtime;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::off_runtime;
 use crate::{
     app::App,
     http::{
         error::{Error, ErrorBody},
         extract::{self, Segment},
     },
-    labs::{Answer, LABS, Lab, Standing, Verdict, find},
+    labs::{Answer, LABS, Lab, Overview, Verdict, find},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -23,12 +23,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(check))
         .routes(routes!(reset))
         .routes(routes!(reset_all))
-}
-
-/// Every lab, and whether it is passed.
-#[derive(serde::Serialize, ToSchema)]
-struct Overview {
-    labs: Vec<Standing>,
 }
 
 /// Every lab, and whether it is passed.

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Json, body::Body, extract::State};
+use leakscope::http::off_runtime;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    object::{Object, two_decimals},
-    off_runtime,
-};
+use super::object::{Object, two_decimals};
 use crate::{
     app::App,
     http::{

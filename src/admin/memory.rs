@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use axum::{Json, extract::State};
 use leakscope::{
     heap::{self, By, Compared, Growth, Site, Snapshot},
+    http::off_runtime,
     memory::{self, Limit, Process, Report},
 };
 use serde::Deserialize;
@@ -14,7 +15,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     leaks::held,
     object::{Object, two_decimals},
-    off_runtime,
 };
 use crate::{
     app::App,

@@ -57,15 +57,3 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
         Err(refused) => Error::from(refused).into_response(),
     }
 }
-
-/// Runs what blocks for milliseconds (files under /proc, a heap dump, freeing what a leak held) off the async threads.
-pub(crate) async fn off_runtime<T: Send + 'static>(
-    app: &Arc<App>,
-    work: impl FnOnce(&Arc<App>) -> T + Send + 'static,
-) -> T {
-    let app = Arc::clone(app);
-    match tokio::task::spawn_blocking(move || work(&app)).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}

@@ -3,11 +3,12 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use axum::{Json, extract::State};
+use leakscope::http::off_runtime;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{object::Object, off_runtime};
+use super::object::Object;
 use crate::{
     app::App,
     http::{

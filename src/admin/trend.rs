@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use leakscope::{http::Window, trend::TrendReport};
+use leakscope::{
+    http::{Window, off_runtime},
+    trend::TrendReport,
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::off_runtime;
 use crate::{
     app::App,
     http::{

@@ -3,14 +3,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Failure,
     target::{NoAnswer, Target},
 };
-use crate::labs::{self, Standing, Verdict};
+use crate::labs::{self, Overview, Standing, Verdict};
 
 /// Arguments of `leaklab labs`.
 #[derive(Debug, Args)]
@@ -39,11 +38,6 @@ pub struct CheckArguments {
 
     #[command(flatten)]
     target: Target,
-}
-
-#[derive(Deserialize)]
-struct Overview {
-    labs: Vec<Standing>,
 }
 
 /// Prints where each lab stands.

@@ -8,9 +8,9 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
+use leakscope::recorder::unix_ms_now;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -107,6 +107,13 @@ pub struct Standing {
     pub passed: bool,
     /// When, in RFC 3339.
     pub passed_at: Option<String>,
+}
+
+/// Every lab, in the order in which a learner takes them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Overview {
+    /// Where each stands.
+    pub labs: Vec<Standing>,
 }
 
 /// What a check says.
@@ -247,9 +254,4 @@ impl Inner {
         let hint = hints[(*times - 1).min(hints.len() - 1)].to_owned();
         Verdict { id: lab.id.to_owned(), passed: false, observed, wanted: Some(wanted), hint: Some(hint) }
     }
-}
-
-fn unix_ms_now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

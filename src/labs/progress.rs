@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -83,12 +83,7 @@ impl Progress {
 
 /// Labs that this build does not know are dropped, so that the file stays small.
 fn read(path: &Path) -> io::Result<BTreeMap<String, Marks>> {
-    let text = match fs::read(path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(BTreeMap::new());
-        }
-        text => text?,
-    };
+    let Some(text) = recorder::read_if_there(path)? else { return Ok(BTreeMap::new()) };
     let mut labs: BTreeMap<String, Marks> = serde_json::from_slice(&text)?;
     labs.retain(|id, _| find(id).is_some());
     Ok(labs)
@@ -96,6 +91,8 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Marks>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -99,9 +99,7 @@ impl Service {
     /// GET that must be answered with 200.
     #[track_caller]
     pub fn ok(&self, path: &str) -> Value {
-        let (status, body) = self.get(path);
-        assert_eq!(status, 200, "{path}: {body}");
-        body
+        ok(&self.url, path)
     }
 
     /// Sends `count` requests to `path` over `connections` connections, as fast as they are answered.
@@ -142,6 +140,23 @@ impl Drop for Service {
 #[track_caller]
 pub fn get(url: &str) -> (u16, Value) {
     read(agent().get(url).call().expect("an answer"))
+}
+
+/// GET of a path of the service at `url`, which must be answered with 200.
+#[track_caller]
+pub fn ok(url: &str, path: &str) -> Value {
+    let (status, body) = get(&format!("{url}{path}"));
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+/// What the service at `url` says at /metrics of that series, its labels included.
+#[track_caller]
+pub fn metric(url: &str, series: &str) -> f64 {
+    let metrics = ok(url, "/metrics");
+    let mut lines = metrics.as_str().expect("text").lines();
+    let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("there is no {series}")).parse().expect("a number")
 }
 
 /// POST with that text as its body: status and body as JSON.

@@ -50,8 +50,8 @@ impl Profiles {
         lock(&self.last).clone()
     }
 
-    /// Memory now; while a snapshot is being taken, memory just before it: naming the lines maps the whole program's debug
-    /// information for a moment, and that would show as growth. Blocks for a few milliseconds.
+    /// Memory now; while a snapshot is being taken, memory just before it: naming the lines takes some megabytes for a
+    /// moment, and that would show as growth. Blocks for a few milliseconds.
     pub fn report(&self) -> Arc<Report> {
         let undisturbed = lock(&self.undisturbed).clone();
         undisturbed.unwrap_or_else(|| Arc::new(memory::report()))

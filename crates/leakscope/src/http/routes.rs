@@ -109,8 +109,11 @@ pub(super) fn method_of(path: &str) -> &'static str {
     ROUTES.iter().find(|route| path.ends_with(route.path)).map_or("GET", |route| route.method)
 }
 
-/// Runs what blocks for milliseconds (files under /proc, a heap dump) off the async threads.
-pub(super) async fn off_runtime<S: Send + Sync + 'static, T: Send + 'static>(
+/// Runs what blocks for milliseconds (files under /proc, a heap dump, writing an event down) off the async threads.
+///
+/// # Panics
+/// As `work` does.
+pub async fn off_runtime<S: Send + Sync + 'static, T: Send + 'static>(
     state: &Arc<S>,
     work: impl FnOnce(&S) -> T + Send + 'static,
 ) -> T {

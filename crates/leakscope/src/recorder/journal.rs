@@ -229,8 +229,11 @@ impl Journal {
     }
 }
 
-/// Reads a whole file, or nothing where there is none.
-pub(super) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// Reads a whole file, or nothing where there is none: what [`replace`](super::replace) has written.
+///
+/// # Errors
+/// It is there and can't be read.
+pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     use io::ErrorKind::{NotADirectory, NotFound};
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

@@ -3,8 +3,8 @@
 //!
 //! It knows nothing of the program: settings, state and events are JSON that it keeps and hands back. What it writes
 //! survives the death of the process at any byte, by SIGKILL too, and is bounded: two segments of a journal (1 MiB: more than
-//! an hour of readings), the samples of ten minutes (192 KB), six heap profiles, ten post-mortems. A disk that can't be written never stops the
-//! program; [`Config::on_problem`] is told once.
+//! an hour of readings), the samples of ten minutes (192 KB), six heap profiles, ten post-mortems. A disk that can't be
+//! written never stops the program; [`Config::on_problem`] is told once.
 //!
 //! | file | what |
 //! |---|---|
@@ -47,6 +47,7 @@ mod witness;
 use entry::{Entry, Start, What};
 pub use history::History;
 use journal::Journal;
+pub use journal::read_if_there;
 pub use post_mortem::{At, Cause, Certainty, Growing, PostMortem};
 pub use readings::Reading;
 use readings::Readings;
@@ -314,7 +315,8 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     replaced.inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 
-fn unix_ms_now() -> u64 {
+/// Now, in milliseconds since the Unix epoch: the journal's time.
+pub fn unix_ms_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
