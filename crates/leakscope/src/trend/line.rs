@@ -80,7 +80,9 @@ impl Levels {
     /// random walk's: so the interval holds for either (Perron and Yabu, Journal of Econometrics 151, 2009).
     pub(super) fn persistence(&self, residuals: &[f64], terms: usize) -> f64 {
         let Some(near) = self.autocorrelation(residuals, 1) else { return 0.0 };
-        let far = self.autocorrelation(residuals, FAR).unwrap_or(0.0);
+        // Nearer by, it is no weaker: else it is no wandering but a wave that has come round.
+        let far = [FAR / 2, FAR].map(|lag| self.autocorrelation(residuals, lag).unwrap_or(0.0));
+        let far = far[0].min(far[1]);
         let is_significant = far > FAR_ERRORS / (residuals.len() as f64).sqrt();
         let raw = if is_significant { near.max(far.powf(1.0 / FAR as f64)) } else { near };
         let terms = terms as f64;

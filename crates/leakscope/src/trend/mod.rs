@@ -5,7 +5,8 @@
 //!
 //! 1. `series`: the newest life of the process (a restart empties memory), within the window, lone spikes clipped (Hampel's identifier).
 //! 2. `jumps`: sudden changes of level. A few are shifts and are taken out (the slope wanted is the one *between* them); many are how this program
-//!    lives: then the troughs of its teeth count, or the whole stair.
+//!    lives: then the troughs of its teeth count, or the whole stair. But they tell only what was held up to the last of them: what has since
+//!    grown higher, or clearly longer, than any tooth before is a run of its own.
 //! 3. `stretch`: a slower change, a slip of level or a bend (a cache that has filled, a leak switched on). After a bend only the newest
 //!    straight stretch speaks of the future.
 //! 4. `slope`: the slope by feasible generalized least squares and an interval that holds for autocorrelated samples.

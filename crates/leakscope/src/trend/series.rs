@@ -24,6 +24,15 @@ impl Series {
         self.bytes.len()
     }
 
+    /// The samples from `from` on.
+    pub(super) fn since(&self, from: usize) -> Self {
+        Self {
+            seconds: self.seconds[from..].to_vec(),
+            requests: self.requests[from..].to_vec(),
+            bytes: self.bytes[from..].to_vec(),
+        }
+    }
+
     /// Seconds from the sample at `from` to the last one.
     pub(super) fn seconds_since(&self, from: usize) -> f64 {
         span(self.seconds.get(from..).unwrap_or_default())

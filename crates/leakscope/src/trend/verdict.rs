@@ -19,8 +19,8 @@ const GROWTH_TAIL: f64 = 0.001;
 const GROWTH_TAIL_OF_TROUGHS: f64 = 0.005;
 /// Tail of the upper bound that `flat` must stay under: an equivalence test at 5 %, as usual (Schuirmann 1987).
 const FLAT_TAIL: f64 = 0.05;
-/// Troughs that rise by this share of the drop before them are no sawtooth's.
-const RISING_TROUGH: f64 = 0.25;
+/// Troughs that rise by this share of the drop before them are no sawtooth's; nor is a tooth that rises so much above all before.
+const ABOVE_TEETH: f64 = 0.25;
 /// Noises by which a level must be higher to be called higher.
 const CLEARLY: f64 = 3.0;
 
@@ -80,6 +80,18 @@ struct Evidence {
 }
 
 impl Evidence {
+    /// Bytes that a slope against what drives the series comes to over the whole of it.
+    fn growth_at(&self, slope: f64) -> f64 {
+        slope * if self.by_request { self.requests } else { self.seconds }
+    }
+
+    /// Whether the slope is growth, beyond chance and beyond what does not matter.
+    fn grows(&self, config: &Config) -> bool {
+        self.driving().is_some_and(|slope| {
+            slope.is_positive(self.growth_tail) && self.growth_at(slope.value) > config.negligible_bytes
+        })
+    }
+
     /// Slope against what drives the series.
     fn driving(&self) -> Option<Slope> {
         if self.by_request { self.per_request } else { self.per_second }
@@ -141,13 +153,37 @@ pub(super) fn judge(series: &Series, headroom_bytes: Option<f64>, config: &Confi
 fn gather(series: &Series, config: &Config) -> Option<Evidence> {
     let by_request = requests_explain_more(series);
     let x = if by_request { &series.requests } else { &series.seconds };
-    let mut found = jumps::find(x, &series.bytes, config.negligible_bytes);
-    let levels = match jumps::habit(&found) {
-        Habit::Teeth(starts) => return troughs(series, &starts, by_request),
-        Habit::Stair => Levels::new([]),
-        Habit::Shifts(levels) => levels,
+    let found = jumps::find(x, &series.bytes, config.negligible_bytes);
+    // Of the troughs, where that is growth: by so much each tooth is expected to reach higher.
+    let mut rise = 0.0;
+    let whole = match jumps::habit(&found) {
+        Habit::Teeth(starts) => {
+            let troughs = troughs(series, &starts, by_request);
+            let rising = troughs.as_ref().filter(|troughs| troughs.grows(config));
+            rise = rising.and_then(Evidence::driving).map_or(0.0, |slope| slope.value);
+            troughs
+        }
+        Habit::Stair => straight(series, by_request, &found, Levels::new([])),
+        Habit::Shifts(levels) => straight(series, by_request, &found, levels),
     };
+    let level: Vec<f64> = x.iter().zip(&series.bytes).map(|(x, bytes)| bytes - rise * x).collect();
+    let drops: Vec<usize> = jumps::resets(&found).iter().map(|drop| drop.index).collect();
+    if is_one_more_tooth(x, &level, &drops) {
+        return whole;
+    }
+    // What was held before the last drop tells nothing of what came after it: a run of its own.
+    let run =
+        drops.last().and_then(|last| gather(&series.since(*last), config)).filter(|run| run.grows(config));
+    let own = run.map(|run| Evidence { unproven_bytes: unproven(&level, &found, run.noise), ..run });
+    // Where the troughs rise, growth is proven, whichever it is.
+    own.filter(|run| rise == 0.0 || run.unproven_bytes.is_none()).or(whole)
+}
+
+/// The newest straight stretch, after jumps that are no habit.
+fn straight(series: &Series, by_request: bool, found: &[Jump], levels: Levels) -> Option<Evidence> {
+    let x = if by_request { &series.requests } else { &series.seconds };
     let Stretch { from, levels } = stretch::newest(x, &series.bytes, levels);
+    let mut found = found.to_vec();
     found.retain(|jump| jump.index <= from);
     found.extend(levels.changes().iter().map(|change| jumps::at(from + change, x, &series.bytes)));
     let bytes = &series.bytes[from..];
@@ -210,16 +246,28 @@ fn troughs(series: &Series, starts: &[usize], by_request: bool) -> Option<Eviden
     })
 }
 
-/// After a drop that was no burst's end, growth must reach a new high, or its trough must lie clearly above all before: else it may be a tooth.
+/// Whether what came after the last of these drops is no higher, and not clearly longer, than what came before one of them.
+fn is_one_more_tooth(x: &[f64], level: &[f64], drops: &[usize]) -> bool {
+    let (Some(last), Some(now)) = (drops.last(), level.len().checked_sub(1)) else { return true };
+    let starts = std::iter::once(&0).chain(drops);
+    let longest = starts.zip(drops).map(|(start, end)| x[*end] - x[*start]).fold(0.0, f64::max);
+    x[now] - x[*last] <= (1.0 + ABOVE_TEETH) * longest && level[now] <= highest(&level[..*last])
+}
+
+fn highest(bytes: &[f64]) -> f64 {
+    bytes.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// After a drop that was no burst's end, growth must reach clearly above all before, or its trough must lie there: else it may be a tooth.
 fn unproven(bytes: &[f64], found: &[Jump], noise: f64) -> Option<f64> {
     let drop = jumps::resets(found).last().copied()?;
     let lowest = |part: &[f64]| part.iter().copied().fold(f64::INFINITY, f64::min);
     let rise = lowest(&bytes[drop.index..]) - lowest(&bytes[..drop.index]);
-    if rise > (-drop.bytes * RISING_TROUGH).max(CLEARLY * noise) {
+    let clearly = (-drop.bytes * ABOVE_TEETH).max(CLEARLY * noise);
+    if rise > clearly {
         return None;
     }
-    let peak = bytes[..drop.index].iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let missing = peak + noise - bytes.last()?;
+    let missing = highest(&bytes[..drop.index]) + clearly - bytes.last()?;
     (missing > 0.0).then_some(missing)
 }
 
@@ -227,22 +275,19 @@ fn decide(evidence: &Evidence, series: &Series, config: &Config) -> (Verdict, Op
     let (Some(slope), Some(rate)) = (evidence.driving(), evidence.rate()) else {
         return (Verdict::Undecided, None);
     };
-    // What drives the series, over the whole stretch.
-    let growth_at =
-        |slope: f64| slope * if evidence.by_request { evidence.requests } else { evidence.seconds };
-    let growth = growth_at(slope.value);
+    let growth = evidence.growth_at(slope.value);
     let hidden = (config.flat_noise_ratio * evidence.noise).max(config.negligible_bytes);
-    let grows = slope.is_positive(evidence.growth_tail) && growth > config.negligible_bytes;
+    let grows = evidence.grows(config);
     match evidence.unproven_bytes {
         None if grows => (Verdict::Growing, None),
-        _ if growth_at(slope.upper(FLAT_TAIL)) <= hidden => (Verdict::Flat, None),
+        _ if evidence.growth_at(slope.upper(FLAT_TAIL)) <= hidden => (Verdict::Flat, None),
         Some(missing) if grows => {
-            let reason = "since the last drop it has not yet grown past what it had been before";
+            let reason = "since the last drop it has not yet grown clearly past what it had been before";
             (Verdict::Undecided, Some(decides_in(missing / rate.value, series, reason)))
         }
         _ => {
             // The interval of the growth shrinks with the square root of the time.
-            let reach = growth_at(slope.upper(FLAT_TAIL)) - growth;
+            let reach = evidence.growth_at(slope.upper(FLAT_TAIL)) - growth;
             let to_flat = if growth < hidden { (reach / (hidden - growth)).powi(2) } else { f64::INFINITY };
             let to_growth = if growth > 0.0 { (1.6 * reach / growth).powf(2.0 / 3.0) } else { f64::INFINITY };
             let more = (to_flat.min(to_growth) - 1.0).clamp(0.1, 3.0) * evidence.seconds;

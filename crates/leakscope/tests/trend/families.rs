@@ -15,6 +15,8 @@ pub struct Case {
 pub enum Truth {
     /// Had kept so many bytes at each second, more and more from second `from` on, amid noise of this standard deviation.
     Leak { from: usize, kept: Vec<f64>, by_request: bool, deviation: f64 },
+    /// So many bytes at each second, amid noise of this standard deviation: cleared to nothing several times, then left to grow from second `from` on.
+    Resumed { from: usize, kept: Vec<f64>, deviation: f64 },
     /// Does not grow any more from second `settled` on.
     Still { settled: usize },
 }
@@ -40,6 +42,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "leak, by time", draw: leak_by_time },
     Family { name: "leak, in batches", draw: leak_in_batches },
     Family { name: "leak, recorded noise", draw: leak_recorded },
+    Family { name: "leak, cleared by hand", draw: leak_cleared_by_hand },
     Family { name: "flat, usual noise", draw: flat },
     Family { name: "flat, heavy tails", draw: flat_heavy_tailed },
     Family { name: "flat, whole pages", draw: flat_in_pages },
@@ -200,6 +203,22 @@ fn leak_in_batches(rng: &mut Rng) -> Case {
 fn leak_recorded(rng: &mut Rng) -> Case {
     let (requests, size, noise) = (steady(rng), leak_size(rng), recorded::noise(rng));
     leaking(requests, size, 0, |_| 0.0, noise)
+}
+
+/// Somebody clears it at odd times, to the same base each time, and then no longer.
+fn leak_cleared_by_hand(rng: &mut Rng) -> Case {
+    let (requests, per_second, noise) = (steady(rng), magnitude(rng, 1e5, 5e6), usual(rng));
+    let mut kept = Vec::new();
+    for _ in 0..rng.usize(2..=5) {
+        let (length, pause) = (second(rng, 10.0, 70.0), second(rng, 0.0, 10.0));
+        let slope = per_second * uniform(rng, 0.5, 1.5);
+        kept.extend((0..length).map(|i| slope * i as f64));
+        kept.extend(std::iter::repeat_n(0.0, pause));
+    }
+    let from = kept.len();
+    kept.extend((0..SECONDS - from).map(|i| per_second * i as f64));
+    let samples = samples(&requests, |i| kept[i], &noise);
+    Case { samples, truth: Truth::Resumed { from, kept, deviation: noise.deviation } }
 }
 
 fn still(rng: &mut Rng, settled: usize, signal: impl Fn(usize) -> f64, noise: Noise) -> Case {

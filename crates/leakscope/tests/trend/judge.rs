@@ -13,6 +13,10 @@ const SOON: usize = 90;
 const SOON_BYTES_PER_SECOND: f64 = 1024.0 * 50.0;
 /// Growth of so many times the noise must not be missed.
 const VISIBLE: f64 = 5.0;
+/// Cleared several times, then growing for so many seconds: that is judged, at one sample a second.
+const RESUMED: std::ops::RangeInclusive<usize> = 40..=200;
+/// Nobody doubts a rise that is so many times as high as any before it.
+const HIGHER_THAN_ANY: f64 = 1.5;
 
 /// How often it was right, and was asked.
 #[derive(Debug, Default, Clone, Copy)]
@@ -62,6 +66,7 @@ pub struct Tally {
     per_request_covered: Share,
     not_growing: Share,
     flat: Share,
+    not_flat: Share,
 }
 
 impl Tally {
@@ -89,6 +94,22 @@ impl Tally {
                     self.per_request_covered.count(covers(per_request.bytes, bytes / served as f64));
                 }
             }
+            Truth::Resumed { from, kept, deviation } => {
+                let peak = kept[..*from].iter().copied().fold(0.0, f64::max);
+                let risen_above = |level: f64| {
+                    RESUMED.map(|seconds| from + seconds).find(|at| kept[*at] > level + VISIBLE * deviation)
+                };
+                if let Some(at) = risen_above(peak) {
+                    self.not_flat.count(trend_at(case, at).verdict != Verdict::Flat);
+                }
+                if let Some(end) = risen_above(HIGHER_THAN_ANY * peak) {
+                    let trend = trend_at(case, end);
+                    self.grown.count(trend.verdict == Verdict::Growing);
+                    // What it will go on at, whatever the earlier rises were like.
+                    let rate = kept[end] - kept[end - 1];
+                    self.rate_covered.count(trend.bytes_per_second.is_some_and(|given| covers(given, rate)));
+                }
+            }
             Truth::Still { settled } => {
                 let verdict = trend_at(case, settled + WINDOW).verdict;
                 self.not_growing.count(verdict != Verdict::Growing);
@@ -108,6 +129,7 @@ impl Tally {
         self.per_request_covered.add(other.per_request_covered);
         self.not_growing.add(other.not_growing);
         self.flat.add(other.flat);
+        self.not_flat.add(other.not_flat);
     }
 
     /// What is demanded and was not met. `strict`: without allowance for few series.
@@ -119,6 +141,7 @@ impl Tally {
             ("bytes per request within their interval", self.per_request_covered, 0.90, 0.98),
             ("no false growing", self.not_growing, 0.99, 1.0),
             ("flat within 5 minutes", self.flat, 0.95, 1.0),
+            ("no all-clear above all before", self.not_flat, 0.99, 1.0),
         ]
         .into_iter()
         .filter(|(_, share, low, high)| !share.may_be_within(*low, *high, strict))
@@ -129,8 +152,11 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { soon, grown, rate_covered, per_request_covered, not_growing, flat } = self;
-        write!(f, "{soon} | {grown} | {rate_covered} | {per_request_covered} | {not_growing} | {flat}")
+        let Self { soon, grown, rate_covered, per_request_covered, not_growing, flat, not_flat } = self;
+        write!(
+            f,
+            "{soon} | {grown} | {rate_covered} | {per_request_covered} | {not_growing} | {flat} | {not_flat}"
+        )
     }
 }
 

@@ -30,7 +30,7 @@ fn judge_all(count: usize, strict: bool) {
         .unwrap_or_else(|| fastrand::u64(..));
     println!("TREND_SEED={seed}, {count} series of each family");
     println!(
-        "{:<24} soon          | grown         | rate covered  | per request   | not growing   | flat",
+        "{:<24} soon          | grown         | rate covered  | per request   | not growing   | flat          | not flat",
         ""
     );
     let (mut all, mut shortfalls) = (Tally::default(), Vec::new());

@@ -64,6 +64,33 @@ fn without_requests_there_is_nothing_to_say_of_them() {
     assert!(trend.time_to_limit_seconds.is_some());
 }
 
+/// Cleared after each of three minutes of a leak, then no longer. Until it is longer or higher than a tooth was, it may be one more.
+#[test]
+fn a_leak_that_was_cleared_three_times_gets_no_all_clear_the_fourth_time() {
+    const PER_SECOND: f64 = 2.4e6;
+    const LIMIT: u64 = 512 * MIB;
+    let mut rng = fastrand::Rng::with_seed(7);
+    let samples: Vec<Sample> = (0..300)
+        .map(|i| Sample {
+            seconds: f64::from(i),
+            bytes: 16e6 + PER_SECOND * f64::from(if i < 180 { i % 60 } else { i - 180 }) + 4096.0 * rng.f64(),
+            requests: 50 * i as u64,
+        })
+        .collect();
+    let after = |seconds: usize| analyze(&samples[..180 + seconds], Some(LIMIT), &Config::default());
+    assert!((62..=120).all(|seconds| after(seconds).verdict != Verdict::Flat));
+    let doubtful = after(65);
+    assert_eq!(doubtful.verdict, Verdict::Undecided);
+    assert!(doubtful.decides_in.is_some_and(|missing| missing.text.contains("since the last drop")));
+    // A quarter above the teeth of 60 seconds.
+    for seconds in 78..=120 {
+        let trend = after(seconds);
+        assert_eq!(trend.verdict, Verdict::Growing, "after {seconds} s");
+        let left = (LIMIT as f64 - samples[179 + seconds].bytes) / PER_SECOND;
+        assert!((trend.time_to_limit_seconds.unwrap() / left - 1.0).abs() < 0.01, "{trend:?}, not {left} s");
+    }
+}
+
 /// Live heap, unaccounted and RSS that grow by so many bytes a second.
 fn process(live_heap: u64, unaccounted: u64) -> Vec<MemorySample> {
     (0..100)
