@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use leaklab::app;
+use leaklab::{app, config::Settings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -24,8 +24,12 @@ struct Serving {
 }
 
 async fn serving() -> Serving {
+    serving_with_work(Duration::ZERO).await
+}
+
+async fn serving_with_work(work: Duration) -> Serving {
     let data_dir = tempfile::tempdir().expect("a temporary folder");
-    let app = app::build(settings(data_dir.path()), true, None);
+    let app = app::build(Settings { work, ..settings(data_dir.path()) }, true, None);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (stop, stopped) = oneshot::channel();
@@ -114,6 +118,15 @@ async fn a_body_that_stops_coming_gets_its_error_over_the_wire() {
     .await;
     let answer = read_until(&mut slow, r#""code":"body_too_slow""#).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_it_will_say_still_gets_its_answer() {
+    let service = serving_with_work(Duration::from_millis(100)).await;
+    let mut client = send(service.address, "GET /api/data HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    client.shutdown().await.expect("a TCP stream");
+    let answer = read_until(&mut client, r#""duration_ms""#).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[tokio::test]

@@ -43,6 +43,9 @@ async fn accept(listener: &TcpListener, routes: Router, connections: &GracefulSh
     let service = TowerToHyperService::new(routes);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    // Else hyper would read on while a request is answered, to learn whether the client is still there, and the buffer that it
+    // would read into is another 8 KiB for each request, since the request's head still has the one before.
+    http.half_close(true);
     loop {
         let stream = next(listener).await;
         let connection = http.serve_connection(TokioIo::new(stream), service.clone());

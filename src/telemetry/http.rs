@@ -15,7 +15,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request},
+    extract::{FromRequestParts, MatchedPath, Request},
     http::{Extensions, HeaderName, HeaderValue, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -36,8 +36,8 @@ const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 /// Asked all the time by machines: counted, but not traced.
 const UNTRACED: [&str; 4] = ["/metrics", "/health", "/livez", "/readyz"];
 
-/// Wraps the routes. Handlers below find a [`RequestContext`] in the request's extensions, and clients its ids in the
-/// answer's headers `x-request-id` and `x-trace-id`.
+/// Wraps the routes. Handlers below can ask for a [`RequestContext`], and clients find its ids in the answer's headers
+/// `x-request-id` and `x-trace-id`.
 pub fn layer(routes: Router, app: &Arc<App>) -> Router {
     let measured = match request::available() {
         Ok(()) => true,
@@ -52,31 +52,32 @@ pub fn layer(routes: Router, app: &Arc<App>) -> Router {
         api_requests: Arc::clone(&app.requests),
         measured,
     };
-    let instruments = Arc::new(instruments);
-    routes.layer((Instrument(Arc::clone(&instruments)), RequestAccounting::new(account(instruments))))
+    let accounting = RequestAccounting::new(|request: &Parts| Over(Arc::clone(call(&request.extensions))));
+    routes.layer((Instrument(Arc::new(instruments)), accounting))
 }
 
-/// Closes a request's account: its memory is counted, and its span, open until the answer was sent, says it.
-fn account(instruments: Arc<Instruments>) -> impl Fn(&Parts) -> Over + Clone {
-    move |request| Over {
-        endpoint: instruments.requests.endpoint(route(&request.extensions)),
-        context: request.extensions.get().cloned(),
-    }
-}
-
-/// Hears when a request is over.
-struct Over {
-    endpoint: Arc<Endpoint>,
-    context: Option<RequestContext>,
-}
+/// Hears when a request is over: its memory is counted, and its span, open until the answer was sent, says it.
+struct Over(Arc<Call>);
 
 impl Sink for Over {
     fn finish(self, measured: Measured) {
-        self.endpoint.measured(measured);
-        if let Some(context) = self.context {
-            context.measured(measured);
-            context.end();
-        }
+        let Self(call) = self;
+        call.endpoint.measured(measured);
+        call.context.measured(measured);
+        call.context.end();
+    }
+}
+
+/// What [`Instrument`] knows of a request that has passed it.
+fn call(extensions: &Extensions) -> &Arc<Call> {
+    extensions.get().expect("every route is wrapped by `layer`")
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestContext {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(request: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(call(&request.extensions).context.clone())
     }
 }
 
@@ -138,15 +139,15 @@ where
             }
             None => RequestContext::untraced(request.headers()),
         };
-        let call = Call {
+        let call = Arc::new(Call {
             endpoint: self.instruments.requests.endpoint(route),
             instruments: Arc::clone(&self.instruments),
-            context: context.clone(),
+            context,
             method,
             is_api,
             started,
-        };
-        request.extensions_mut().insert(context);
+        });
+        request.extensions_mut().insert(Arc::clone(&call));
         let inner = {
             let _entered = ids::enter(call.context.ids());
             self.inner.call(request)
@@ -155,7 +156,7 @@ where
     }
 }
 
-/// What is known of a request while it is answered.
+/// What is known of a request until it is over. In its extensions.
 struct Call {
     instruments: Arc<Instruments>,
     endpoint: Arc<Endpoint>,
@@ -182,7 +183,7 @@ pin_project! {
     struct Answering<F> {
         #[pin]
         inner: F,
-        call: Call,
+        call: Arc<Call>,
     }
 }
 
@@ -212,7 +213,7 @@ fn header(id: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Extension, body::Body, http::Method, routing::get};
+    use axum::{body::Body, http::Method, routing::get};
     use tower::ServiceExt;
 
     use super::*;
@@ -227,7 +228,7 @@ mod tests {
     impl Watched {
         /// Answers with the ids that the handler saw.
         fn new() -> Self {
-            let echo = |Extension(context): Extension<RequestContext>| async move {
+            let echo = |context: RequestContext| async move {
                 tokio::task::yield_now().await;
                 tracing::info!(seen = context.request_id(), "handled");
                 format!("{} {}", context.request_id(), context.trace_id())

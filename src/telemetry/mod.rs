@@ -1,7 +1,7 @@
 //! Logs, traces, metrics and the HTTP middleware: how the service is watched from outside.
 //!
-//! The leaks know nothing of this room. Whoever handles a request finds its [`traces::RequestContext`] in the request's
-//! extensions; everything else is read from the application's state when somebody asks for it.
+//! The leaks know nothing of this room. Whoever handles a request may take its [`traces::RequestContext`] as an argument;
+//! everything else is read from the application's state when somebody asks for it.
 
 pub mod http;
 pub mod logs;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{
-    Extension, Json,
+    Json,
     body::Body,
     extract::State,
     http::{HeaderValue, Uri, header, uri::PathAndQuery},
@@ -75,11 +75,7 @@ fn as_text<S: Serializer>(timestamp: &SystemTime, serializer: S) -> Result<S::Ok
     params(("item" = Option<String>, Query, description = "Which item to answer with")),
     responses((status = 200, body = Answer))
 )]
-async fn data(
-    State(app): State<Arc<App>>,
-    Extension(context): Extension<RequestContext>,
-    uri: Uri,
-) -> Response {
+async fn data(State(app): State<Arc<App>>, context: RequestContext, uri: Uri) -> Response {
     let started = Instant::now();
     work(&app, &context).await;
     let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -93,11 +89,7 @@ async fn data(
 
 /// Does the same work as /api/data and never leaks: the innocent route.
 #[utoipa::path(get, path = "/api/echo", tag = "workload", responses((status = 200, body = Answer)))]
-async fn echo(
-    State(app): State<Arc<App>>,
-    Extension(context): Extension<RequestContext>,
-    uri: Uri,
-) -> Response {
+async fn echo(State(app): State<Arc<App>>, context: RequestContext, uri: Uri) -> Response {
     let started = Instant::now();
     work(&app, &context).await;
     let message = uri.query().unwrap_or("echo").to_owned();
@@ -153,13 +145,13 @@ static SPANS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
 ///
 /// Of the learner's code nobody knows whether it leaks, so it is not listed.
 fn feed_leaks(app: &App, context: &RequestContext, path: &str) -> Vec<&'static str> {
-    let request = RequestInfo { request_id: context.request_id(), path };
     let mut triggered = Vec::new();
     for (leak, (span, attribute)) in app.leaks.iter().zip(SPANS.iter()) {
         if leak.variant().is_none() {
             continue;
         }
         let _span = context.child(span);
+        let request = RequestInfo { request_id: context.request_id(), path };
         if leak.serve(&request) == Some(Variant::Leaky) {
             context.set(attribute, true);
             triggered.push(leak.name());

@@ -13,7 +13,7 @@ use super::ids::{self, Ids};
 /// Attributes of a server span, those of three leaks included: room for all from the start.
 const ATTRIBUTES: usize = 13;
 
-/// The ids of one request, and its span where spans are made. In the request's extensions.
+/// The ids of one request, and its span where spans are made. A handler takes it as an argument.
 #[derive(Clone)]
 pub struct RequestContext {
     ids: Ids,

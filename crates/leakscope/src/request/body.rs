@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::account::Account;
-use super::layer::unshare;
+use super::layer::copy_of;
 use super::{Sink, thread};
 
 pin_project! {
@@ -70,8 +70,7 @@ fn hand_over(frame: Frame<Bytes>) -> Frame<Bytes> {
         }
         Err(frame) => match frame.into_trailers() {
             Ok(trailers) => {
-                let mut copy = trailers.clone();
-                unshare(&mut copy);
+                let copy = copy_of(&trailers);
                 thread::outside(|| drop(trailers));
                 Frame::trailers(copy)
             }
@@ -151,8 +150,7 @@ fn give_out<S: Sink>(frame: Frame<Bytes>, account: &Arc<Account<S>>) -> Frame<By
         Ok(data) => Frame::data(Bytes::from_owner(Outgoing { data, account: Arc::clone(account) })),
         Err(frame) => match frame.into_trailers() {
             Ok(trailers) => {
-                let mut copy = trailers.clone();
-                unshare(&mut copy);
+                let copy = copy_of(&trailers);
                 account.tally.measure(|| drop(trailers));
                 Frame::trailers(copy)
             }

@@ -1,6 +1,7 @@
 //! The tower layer: opens an account for each request and charges its service's calls and polls to it.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -143,21 +144,24 @@ fn give_out<B, S: Sink>(
 ) -> Response<ResponseBody<B, S>> {
     let (mut head, body) = response.into_parts();
     if let Some(account) = &account {
-        let mut copy = head.clone();
-        unshare(&mut copy.headers);
-        account.tally.measure(|| drop(head));
-        head = copy;
+        let (headers, extensions) = (copy_of(&head.headers), head.extensions.clone());
+        let own = (mem::replace(&mut head.headers, headers), mem::replace(&mut head.extensions, extensions));
+        account.tally.measure(|| drop(own));
     }
     Response::from_parts(head, ResponseBody::new(body, account))
 }
 
-/// Gives each value a buffer of its own. (A clone of a value shares it.)
-pub(super) fn unshare(headers: &mut HeaderMap) {
-    for value in headers.values_mut() {
-        // A value that some unsafe code made from bytes that are not allowed in one stays shared.
-        if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+/// A copy of headers with as much room, in which each value has a buffer of its own. (A clone would share the buffers, and
+/// have no room: whoever adds a header to it pays for moving all.)
+pub(super) fn copy_of(headers: &HeaderMap) -> HeaderMap {
+    let mut copies = HeaderMap::with_capacity(headers.capacity());
+    for (name, value) in headers {
+        let copy = HeaderValue::from_bytes(value.as_bytes()).map(|mut copy| {
             copy.set_sensitive(value.is_sensitive());
-            *value = copy;
-        }
+            copy
+        });
+        // A value that some unsafe code made from bytes that are not allowed in one stays shared.
+        copies.append(name, copy.unwrap_or_else(|_| value.clone()));
     }
+    copies
 }

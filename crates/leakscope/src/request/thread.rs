@@ -154,7 +154,8 @@ pub(super) fn outside<R>(f: impl FnOnce() -> R) -> R {
 
 /// Runs `f` outside every scope of this thread: it is charged to nobody.
 pub(super) fn unmeasured<R>(f: impl FnOnce() -> R) -> R {
-    uncharged(INNERMOST.get(), ptr::null(), f)
+    let innermost = INNERMOST.get();
+    if innermost.is_null() { f() } else { uncharged(innermost, ptr::null(), f) }
 }
 
 /// Runs `f` without charging it to the scopes from `innermost` up to `end`, which is not one of them.

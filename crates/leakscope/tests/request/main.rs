@@ -15,8 +15,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header::SET_COOKIE};
 use axum::middleware::{Next, from_fn};
+use axum::response::AppendHeaders;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http_body::Frame;
@@ -347,14 +348,17 @@ async fn a_client_that_goes_away_ends_its_request_once() {
 
 #[tokio::test]
 async fn headers_arrive_as_they_were_sent() {
-    async fn marked() -> ([(HeaderName, HeaderValue); 1], &'static str) {
+    async fn marked() -> (AppendHeaders<[(HeaderName, HeaderValue); 3]>, &'static str) {
         let mut secret = HeaderValue::from_static("s3cret");
         secret.set_sensitive(true);
-        ([(HeaderName::from_static("x-secret"), secret)], "marked")
+        let [one, two] = ["one", "two"].map(|value| (SET_COOKIE, HeaderValue::from_static(value)));
+        (AppendHeaders([one, (HeaderName::from_static("x-secret"), secret), two]), "marked")
     }
     let mut lab = Lab::start(Router::new().route("/marked", get(marked))).await;
     let mut client = lab.connect().await;
     client.send("GET /marked", b"").await;
-    assert!(client.read_response().await.contains("x-secret: s3cret\r\n"));
+    let head = client.read_response().await;
+    assert!(head.contains("x-secret: s3cret\r\n"), "{head}");
+    assert!(head.contains("set-cookie: one\r\nset-cookie: two\r\n"), "{head}");
     lab.finished().await;
 }
