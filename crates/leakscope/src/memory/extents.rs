@@ -13,7 +13,7 @@ pub(super) const PAGE: usize = 4096;
 /// larger than this and twice what jemalloc has, stretches of this length with nothing resident are passed over.
 const STRETCH: usize = 16 << 20;
 /// jemalloc takes the memory for its own tables in multiples of this, aligned to it.
-const BASE_BLOCK: usize = 2 << 20;
+pub(super) const BASE_BLOCK: usize = 2 << 20;
 
 /// Resident bytes of `mappings` that are jemalloc's: the extents that it knows by address, and its own tables, which it
 /// does not. Those are `base_bytes` of address space in aligned blocks: the smallest such runs are taken for them.

@@ -12,7 +12,7 @@ const ALL: usize = 4096;
 const THREAD_CACHE_TABLES: u64 = 28 << 10;
 
 /// The public figures, and those that the reconciliation needs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Stats {
     pub public: Jemalloc,
     /// Address space of jemalloc's own tables.

@@ -108,7 +108,9 @@ pub(super) fn sort(
         }
         Some(stats) => {
             reserved.append(&mut unreserved);
+            // Asked later than `mappings` was read: what has become resident in between is in no other sum yet.
             extents::resident_bytes(&reserved, stats.address_space_bytes(), stats.base_mapped_bytes)
+                .min(candidates)
         }
     };
     owners.rest += candidates - owners.allocator;
@@ -156,5 +158,41 @@ fn stack_bytes(mapping: &Mapping, below: Option<&Mapping>, thread_descriptors: &
         Some(_) => mapping.rss_bytes,
         None if guarded => mapping.rss_bytes,
         None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::alloc::{GlobalAlloc, Layout, System};
+
+    use super::*;
+
+    /// At a service's start memory grows faster than it is looked at.
+    #[test]
+    fn pages_that_became_resident_after_the_mappings_were_read_are_not_counted() {
+        const BLOCK: usize = extents::BASE_BLOCK;
+        let layout = Layout::from_size_align(BLOCK, BLOCK).expect("a power of two");
+        // SAFETY: the layout has a size; the block is written within its bounds, and freed below with the same layout.
+        let block = unsafe {
+            let block = System.alloc(layout);
+            assert!(!block.is_null());
+            block.write_bytes(1, BLOCK);
+            block
+        };
+        // All of it may be jemalloc's tables, and a single page was resident.
+        let mapping = Mapping {
+            start: block.addr(),
+            end: block.addr() + BLOCK,
+            backing: Backing::Anonymous,
+            writable: true,
+            inaccessible: false,
+            noreserve: true,
+            rss_bytes: extents::PAGE as u64,
+        };
+        let stats = jemalloc::Stats { base_mapped_bytes: BLOCK as u64, ..jemalloc::Stats::default() };
+        let owners = sort(&[mapping], &[], Some(&stats));
+        // SAFETY: see above.
+        unsafe { System.dealloc(block, layout) };
+        assert_eq!(owners, Owners { allocator: mapping.rss_bytes, ..Owners::default() });
     }
 }

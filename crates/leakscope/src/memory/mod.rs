@@ -75,7 +75,7 @@ pub struct Cgroup {
 }
 
 /// jemalloc's statistics (`stats.*` of jemalloc(3)), in bytes.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Jemalloc {
     /// What the program holds: `allocated` less jemalloc's internal allocations and the free objects in its threads'
     /// caches, plus the small objects that the heap profiler samples, which jemalloc 5.3 leaves out (reckoned).
