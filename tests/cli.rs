@@ -111,3 +111,15 @@ fn healthcheck_finds_the_service_by_the_same_setting() {
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("404"));
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_service_keeps_its_own_code_in_memory() {
+    let service = Service::start(&[]);
+    let maps = fs::read_to_string(format!("/proc/{}/smaps", service.pid())).expect("it runs");
+    // `lo` among a mapping's flags: its pages are locked (proc_pid_smaps(5)).
+    let mut code = maps.lines().skip_while(|line| !(line.contains(" r-xp ") && line.ends_with("/leaklab")));
+    let flags = code.find(|line| line.starts_with("VmFlags:")).expect("flags of its code");
+    let said = service.log().iter().any(|line| line.contains("ulimit -l"));
+    assert!(flags.split(' ').any(|flag| flag == "lo") != said, "{flags}, and it said so: {said}");
+}

@@ -12,6 +12,8 @@ mod instance;
 mod lab;
 mod labs;
 mod load;
+#[cfg(target_os = "linux")]
+mod own_code;
 mod post_mortem;
 mod serve;
 mod target;

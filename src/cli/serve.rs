@@ -8,6 +8,8 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
+#[cfg(target_os = "linux")]
+use super::own_code;
 use super::{Failure, instance::Instance};
 use crate::{
     app,
@@ -41,6 +43,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         None => Some(Instance::claim(&settings.data_dir)?),
     };
     logs::init(settings.log_format);
+    #[cfg(target_os = "linux")]
+    if let Err(error) = own_code::keep_resident() {
+        tracing::info!(
+            %error,
+            "near its memory limit the service may hang before it is killed: its code can't be locked in memory \
+             (more than `ulimit -l` allows)"
+        );
+    }
     let watcher_bytes = supervised.and_then(Supervised::watcher_bytes);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::unavailable)?;
