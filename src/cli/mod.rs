@@ -12,8 +12,6 @@ mod instance;
 mod lab;
 mod labs;
 mod load;
-#[cfg(target_os = "linux")]
-mod own_code;
 mod post_mortem;
 mod serve;
 mod target;

@@ -8,8 +8,6 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-#[cfg(target_os = "linux")]
-use super::own_code;
 use super::{Failure, instance::Instance};
 use crate::{
     app,
@@ -44,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     logs::init(settings.log_format);
     #[cfg(target_os = "linux")]
-    if let Err(error) = own_code::keep_resident() {
+    if let Err(error) = leakscope::memory::lock_own_code() {
         tracing::info!(
             %error,
             "near its memory limit the service may hang before it is killed: its code can't be locked in memory \

@@ -25,13 +25,13 @@ pub(super) struct RawStack {
 
 /// An executable mapping of a file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Mapping {
-    pub(super) start: u64,
+pub(crate) struct Mapping {
+    pub(crate) start: u64,
     /// Past the last byte.
-    pub(super) end: u64,
+    pub(crate) end: u64,
     /// Of `start` in the file.
-    pub(super) file_offset: u64,
-    pub(super) path: PathBuf,
+    pub(crate) file_offset: u64,
+    pub(crate) path: PathBuf,
 }
 
 impl Mapping {
@@ -95,7 +95,7 @@ fn hexadecimal(text: &str) -> Option<u64> {
 
 /// A line of /proc/self/maps, if it maps a file's code:
 /// `55d0c6a00000-55d0c6c00000 r-xp 00100000 08:01 131 /usr/bin/service`
-fn mapping(line: &str) -> Option<Mapping> {
+pub(crate) fn mapping(line: &str) -> Option<Mapping> {
     let mut rest = line;
     let mut field = || {
         let (field, tail) = rest.trim_start().split_once(' ')?;

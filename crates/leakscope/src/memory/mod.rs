@@ -9,12 +9,16 @@ mod cgroup;
 mod extents;
 mod jemalloc;
 mod mappings;
+#[cfg(target_os = "linux")]
+mod own_code;
 mod process;
 mod purge;
 mod reconcile;
 mod sampler;
 mod source;
 
+#[cfg(target_os = "linux")]
+pub use own_code::lock_own_code;
 pub use purge::purge;
 pub use sampler::{Sample, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL};
 pub(crate) use source::Source;
