@@ -10,10 +10,7 @@ use std::{
     time::Instant,
 };
 
-use axum::{
-    Router,
-    extract::{MatchedPath, Request},
-};
+use axum::extract::{MatchedPath, Request};
 use leakscope::{
     heap::Profiler,
     memory::{self, Limit, LimitSource, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
@@ -36,7 +33,7 @@ use crate::{
     leaks::{Registry, Variant},
     post_mortem,
     recording::{Event, Recording},
-    telemetry::{self, metrics::Metrics, traces::Traces, trend::TrendWatch},
+    telemetry::{self, http::Service, metrics::Metrics, traces::Traces, trend::TrendWatch},
     workload,
 };
 
@@ -144,7 +141,7 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
         profiler,
         trend: TrendWatch::new(&sampler, limit),
         sampler,
-        metrics: Metrics::new(&service),
+        metrics: Metrics::new(&service, DOCUMENT.routes()),
         traces: Traces::from_env(),
         started: Instant::now(),
         rss_at_start_bytes: memory::report().process.rss_bytes,
@@ -169,8 +166,7 @@ fn guarded_routes() -> OpenApiRouter<Arc<App>> {
 }
 
 /// The service's routes with guard, errors and telemetry around them.
-pub fn router(app: &Arc<App>) -> Router {
-    app.metrics.expect_routes(DOCUMENT.routes());
+pub fn service(app: &Arc<App>) -> Service {
     let guarded = admin::guard(guarded_routes(), &app.settings.allowed_hosts);
     let (routes, _) = workload::routes().merge(admin::open_routes()).merge(guarded).split_for_parts();
     let routes = routes
@@ -205,7 +201,7 @@ pub async fn serve(
     let address = listener.local_addr()?;
     tell_previous_end(&app);
     arm(&app);
-    let (routes, draining) = (router(&app), health::draining_routes(&app));
+    let (service, draining) = (service(&app), health::draining_routes(&app));
     app.enter(Phase::Ready);
     tracing::info!(%address, "listening");
     let stop = async {
@@ -214,7 +210,7 @@ pub async fn serve(
         tracing::info!("draining");
     };
     tokio::select! {
-        () = server::serve(&listener, routes, draining, stop) => {}
+        () = server::serve(&listener, service, draining, stop) => {}
         () = app.trend.watch(&app) => {}
     }
     app.traces.shutdown().await;

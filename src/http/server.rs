@@ -2,8 +2,9 @@
 
 use std::{future::Future, io, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{BoxError, Router};
+use http_body::Body;
+use hyper::{body::Incoming, server::conn::http1, service::HttpService};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -20,18 +21,24 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after a failed accept: mostly there are no file descriptors left, and a connection must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `routes` until `stop`; then closes idle connections, lets requests under way finish within a bound, and answers
+/// Serves `service` until `stop`; then closes idle connections, lets requests under way finish within a bound, and answers
 /// new connections with `draining` meanwhile.
-pub async fn serve(listener: &TcpListener, routes: Router, draining: Router, stop: impl Future<Output = ()>) {
+pub async fn serve<S>(listener: &TcpListener, service: S, draining: Router, stop: impl Future<Output = ()>)
+where
+    S: HttpService<Incoming, ResBody: Body<Data: Send, Error: Into<BoxError>> + Send, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
     let connections = GracefulShutdown::new();
     tokio::select! {
-        () = accept(listener, routes, &connections) => {}
+        () = accept(listener, service, &connections) => {}
         () = stop => {}
     }
     let latecomers = GracefulShutdown::new();
     tokio::select! {
         () = connections.shutdown() => {}
-        () = accept(listener, draining, &latecomers) => {}
+        () = accept(listener, TowerToHyperService::new(draining), &latecomers) => {}
         () = tokio::time::sleep(DRAIN_PATIENCE) => {
             tracing::warn!("requests still under way after {DRAIN_PATIENCE:?} are cut off");
         }
@@ -39,8 +46,13 @@ pub async fn serve(listener: &TcpListener, routes: Router, draining: Router, sto
 }
 
 /// Never returns.
-async fn accept(listener: &TcpListener, routes: Router, connections: &GracefulShutdown) {
-    let service = TowerToHyperService::new(routes);
+async fn accept<S>(listener: &TcpListener, service: S, connections: &GracefulShutdown)
+where
+    S: HttpService<Incoming, ResBody: Body<Data: Send, Error: Into<BoxError>> + Send, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
     // Else hyper would read on while a request is answered, to learn whether the client is still there, and the buffer that it

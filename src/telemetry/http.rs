@@ -14,19 +14,19 @@ use std::{
 };
 
 use axum::{
-    Router,
-    extract::{FromRequestParts, MatchedPath, Request},
-    http::{Extensions, HeaderName, HeaderValue, StatusCode, request::Parts},
-    response::{IntoResponse, Response},
+    BoxError, Router,
+    http::{HeaderName, HeaderValue, Request, Response, StatusCode},
+    routing::future::RouteFuture,
 };
-use leakscope::request::{self, Measured, RequestAccounting, Sink};
+use bytes::Bytes;
+use http_body::Body;
+use leakscope::request::{self, Measured, ResponseBody, ResponseFuture, Sink};
 use opentelemetry_sdk::trace::SdkTracer;
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
 
 use super::{
     metrics::{Endpoint, Requests, method_index, method_name},
-    traces::{RequestContext, RequestSpan, ids},
+    traces::{RequestContext, RequestSpan},
 };
 use crate::app::App;
 
@@ -38,7 +38,7 @@ const UNTRACED: [&str; 4] = ["/metrics", "/health", "/livez", "/readyz"];
 
 /// Wraps the routes. Handlers below can ask for a [`RequestContext`], and clients find its ids in the answer's headers
 /// `x-request-id` and `x-trace-id`.
-pub fn layer(routes: Router, app: &Arc<App>) -> Router {
+pub fn layer(routes: Router, app: &Arc<App>) -> Service {
     let measured = match request::available() {
         Ok(()) => true,
         Err(reason) => {
@@ -52,37 +52,16 @@ pub fn layer(routes: Router, app: &Arc<App>) -> Router {
         api_requests: Arc::clone(&app.requests),
         measured,
     };
-    let accounting = RequestAccounting::new(|request: &Parts| Over(Arc::clone(call(&request.extensions))));
-    routes.layer((Instrument(Arc::new(instruments)), accounting))
+    Service { routes, instruments: Arc::new(instruments) }
 }
 
-/// Hears when a request is over: its memory is counted, and its span, open until the answer was sent, says it.
-struct Over(Arc<Call>);
-
-impl Sink for Over {
-    fn finish(self, measured: Measured) {
-        let Self(call) = self;
-        call.endpoint.measured(measured);
-        call.context.measured(measured);
-        call.context.end();
-    }
-}
-
-/// What [`Instrument`] knows of a request that has passed it.
-fn call(extensions: &Extensions) -> &Arc<Call> {
-    extensions.get().expect("every route is wrapped by `layer`")
-}
-
-impl<S: Sync> FromRequestParts<S> for RequestContext {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(request: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(call(&request.extensions).context.clone())
-    }
-}
-
-fn route(extensions: &Extensions) -> Option<&str> {
-    extensions.get::<MatchedPath>().map(MatchedPath::as_str)
+/// The routes with their instruments; cloned for each connection.
+///
+/// It stands around the router, not in it: there, each route would be boxed once more, as would both bodies.
+#[derive(Clone)]
+pub struct Service {
+    routes: Router,
+    instruments: Arc<Instruments>,
 }
 
 /// What every request is recorded with.
@@ -94,116 +73,104 @@ struct Instruments {
     measured: bool,
 }
 
-#[derive(Clone)]
-struct Instrument(Arc<Instruments>);
-
-impl<S> Layer<S> for Instrument {
-    type Service = Instrumented<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Instrumented { inner, instruments: Arc::clone(&self.0) }
-    }
-}
-
-/// A route with its instruments; the router clones it for each request.
-#[derive(Clone)]
-struct Instrumented<S> {
-    inner: S,
-    instruments: Arc<Instruments>,
-}
-
-impl<S> Service<Request> for Instrumented<S>
+impl<B> hyper::service::Service<Request<B>> for Service
 where
-    S: Service<Request, Error = Infallible>,
-    S::Response: IntoResponse,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = Response;
+    type Response = Answer;
     type Error = Infallible;
-    type Future = Answering<S::Future>;
+    type Future = Answering;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let started = Instant::now();
-        let route = route(request.extensions());
-        let method = method_index(request.method());
-        let is_api = route.is_some_and(|route| route.starts_with("/api/"));
-        let tracer =
-            self.instruments.tracer.as_ref().filter(|_| !route.is_some_and(|r| UNTRACED.contains(&r)));
-        let context = match tracer {
-            Some(tracer) => {
-                let span = RequestSpan { method: method_name(method), route, path: request.uri().path() };
-                RequestContext::traced(tracer, request.headers(), span)
-            }
-            None => RequestContext::untraced(request.headers()),
-        };
-        let call = Arc::new(Call {
-            endpoint: self.instruments.requests.endpoint(route),
-            instruments: Arc::clone(&self.instruments),
-            context,
-            method,
-            is_api,
-            started,
-        });
-        request.extensions_mut().insert(Arc::clone(&call));
-        let inner = {
-            let _entered = ids::enter(call.context.ids());
-            self.inner.call(request)
-        };
+    fn call(&self, request: Request<B>) -> Answering {
+        let call = self.instruments.begin(&request);
+        let over = self
+            .instruments
+            .measured
+            .then(|| Over { endpoint: Arc::clone(&call.endpoint), context: call.context.clone() });
+        let _entered = call.context.enter();
+        let inner = request::call(&mut self.routes.clone(), request, over);
         Answering { inner, call }
     }
 }
 
-/// What is known of a request until it is over. In its extensions.
+impl Instruments {
+    fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> Call {
+        let started = Instant::now();
+        let path = request.uri().path();
+        let endpoint = Arc::clone(self.requests.endpoint(path));
+        let method = method_index(request.method());
+        let context = match self.tracer.as_ref().filter(|_| !UNTRACED.contains(&path)) {
+            Some(tracer) => {
+                let span = RequestSpan { method: method_name(method), route: endpoint.route(), path };
+                RequestContext::traced(tracer, request.headers(), span)
+            }
+            None => RequestContext::untraced(request.headers()),
+        };
+        Call { instruments: Arc::clone(self), endpoint, context, method, started }
+    }
+}
+
+/// A request until it is answered.
 struct Call {
     instruments: Arc<Instruments>,
     endpoint: Arc<Endpoint>,
     context: RequestContext,
     method: usize,
-    is_api: bool,
     started: Instant,
 }
 
 impl Call {
     fn answered(&self, status: StatusCode) {
-        self.instruments.requests.record(&self.endpoint, self.method, status, self.started.elapsed());
-        if self.is_api {
-            self.instruments.api_requests.fetch_add(1, Relaxed);
+        let Instruments { requests, api_requests, measured, .. } = &*self.instruments;
+        requests.record(&self.endpoint, self.method, status, self.started.elapsed());
+        if self.endpoint.route().is_some_and(|route| route.starts_with("/api/")) {
+            api_requests.fetch_add(1, Relaxed);
         }
         self.context.answered(status);
-        if !self.instruments.measured {
+        if !measured {
             self.context.end();
         }
     }
 }
 
-pin_project! {
-    struct Answering<F> {
-        #[pin]
-        inner: F,
-        call: Arc<Call>,
+/// Hears when a request is over: its memory is counted, and its span, open until the answer was sent, says it.
+pub struct Over {
+    endpoint: Arc<Endpoint>,
+    context: RequestContext,
+}
+
+impl Sink for Over {
+    fn finish(self, measured: Measured) {
+        self.endpoint.measured(measured);
+        self.context.measured(measured);
+        self.context.end();
     }
 }
 
-impl<F, R> Future for Answering<F>
-where
-    F: Future<Output = Result<R, Infallible>>,
-    R: IntoResponse,
-{
-    type Output = Result<Response, Infallible>;
+/// An answer whose body is measured until it has been sent.
+pub type Answer = Response<ResponseBody<axum::body::Body, Over>>;
+
+pin_project! {
+    /// A request's way through the routes.
+    pub struct Answering {
+        #[pin]
+        inner: ResponseFuture<RouteFuture<Infallible>, Over>,
+        call: Call,
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Answer, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _entered = ids::enter(this.call.context.ids());
-        let Ok(answer) = ready!(this.inner.poll(cx));
-        let mut response = answer.into_response();
+        let _entered = this.call.context.enter();
+        let Ok(mut answer) = ready!(this.inner.poll(cx));
         let context = &this.call.context;
-        response.headers_mut().insert(REQUEST_ID, header(context.request_id()));
-        response.headers_mut().insert(TRACE_ID, header(context.trace_id()));
-        this.call.answered(response.status());
-        Poll::Ready(Ok(response))
+        answer.headers_mut().insert(REQUEST_ID, header(context.request_id()));
+        answer.headers_mut().insert(TRACE_ID, header(context.trace_id()));
+        this.call.answered(answer.status());
+        Poll::Ready(Ok(answer))
     }
 }
 
@@ -214,13 +181,13 @@ fn header(id: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use axum::{body::Body, http::Method, routing::get};
-    use tower::ServiceExt;
+    use hyper::service::Service as _;
 
     use super::*;
     use crate::telemetry::logs::tests::Captured;
 
     struct Watched {
-        routes: Router,
+        service: Service,
         requests: Arc<Requests>,
         api_requests: Arc<AtomicU64>,
     }
@@ -234,7 +201,8 @@ mod tests {
                 format!("{} {}", context.request_id(), context.trace_id())
             };
             let routes = Router::new().route("/api/items/{id}", get(echo)).route("/health", get(echo));
-            let requests = Arc::new(Requests::new("under-test"));
+            let patterns = ["/api/items/{id}", "/health"].map(|pattern| (Method::GET, pattern));
+            let requests = Arc::new(Requests::new("under-test", patterns));
             let api_requests = Arc::new(AtomicU64::new(0));
             let instruments = Instruments {
                 requests: Arc::clone(&requests),
@@ -242,16 +210,17 @@ mod tests {
                 api_requests: Arc::clone(&api_requests),
                 measured: false,
             };
-            Self { routes: routes.layer(Instrument(Arc::new(instruments))), requests, api_requests }
+            let service = Service { routes, instruments: Arc::new(instruments) };
+            Self { service, requests, api_requests }
         }
 
-        async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
             let mut request = Request::builder().method(method).uri(path);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
             let request = request.body(Body::empty()).expect("a request");
-            self.routes.clone().oneshot(request).await.expect("infallible")
+            self.service.call(request).await.expect("infallible")
         }
 
         /// The value of the only series of that metric that has all of these labels.
@@ -297,9 +266,10 @@ mod tests {
     #[tokio::test]
     async fn a_route_exists_with_0_before_its_first_request() {
         let watched = Watched::new();
-        watched.requests.expect(&Method::GET, "/api/items/{id}");
-        assert_eq!(watched.value("http_requests_total", &[("method", "GET"), ("status", "200")]), 0.0);
-        assert_eq!(watched.value("http_request_duration_seconds_count", &[("method", "GET")]), 0.0);
+        let items = [("method", "GET"), ("endpoint", "/api/items/{id}")];
+        let answered = [&items[..], &[("status", "200")]].concat();
+        assert_eq!(watched.value("http_requests_total", &answered), 0.0);
+        assert_eq!(watched.value("http_request_duration_seconds_count", &items), 0.0);
     }
 
     #[tokio::test]
@@ -311,7 +281,7 @@ mod tests {
         let header = |name| response.headers().get(name).expect(name).to_str().expect("text").to_owned();
         let (request_id, trace_id) = (header("x-request-id"), header("x-trace-id"));
         assert_eq!(trace_id, trace);
-        let body = axum::body::to_bytes(response.into_body(), 1024).await.expect("a body");
+        let body = axum::body::to_bytes(Body::new(response.into_body()), 1024).await.expect("a body");
         assert_eq!(body, format!("{request_id} {trace_id}"));
     }
 

@@ -27,7 +27,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::{traces::ids, variable};
+use super::{traces, variable};
 use crate::config::LogFormat;
 
 const DEFAULT_LEVEL: Level = Level::INFO;
@@ -72,8 +72,10 @@ struct WithIds(DefaultFields);
 impl<'writer> FormatFields<'writer> for WithIds {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
         self.0.format_fields(writer.by_ref(), fields)?;
-        match ids::current() {
-            Some(ids) => write!(writer, " trace_id={} request_id={}", ids.trace(), ids.request()),
+        match traces::current() {
+            Some(request) => {
+                write!(writer, " trace_id={} request_id={}", request.trace_id(), request.request_id())
+            }
             None => Ok(()),
         }
     }
@@ -112,9 +114,9 @@ fn write_json(line: &mut Vec<u8>, event: &Event<'_>) -> serde_json::Result<()> {
     event.record(&mut fields);
     fields.result?;
     let mut map = fields.map;
-    if let Some(ids) = ids::current() {
-        map.serialize_entry("trace_id", ids.trace())?;
-        map.serialize_entry("request_id", ids.request())?;
+    if let Some(request) = traces::current() {
+        map.serialize_entry("trace_id", request.trace_id())?;
+        map.serialize_entry("request_id", request.request_id())?;
     }
     map.end()
 }
@@ -163,12 +165,13 @@ impl<M: SerializeMap> Visit for Fields<M> {
 pub(super) mod tests {
     use std::sync::{Arc, Mutex};
 
-    use opentelemetry::trace::TraceId;
+    use axum::http::HeaderMap;
     use serde_json::Value;
     use tracing::info;
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
+    use crate::telemetry::traces::RequestContext;
 
     /// What was logged.
     #[derive(Clone, Default)]
@@ -205,19 +208,20 @@ pub(super) mod tests {
         }
     }
 
-    /// One line outside a request, one inside; and the ids.
-    fn log_twice() -> ids::Ids {
-        let ids = ids::Ids::new(TraceId::from(7_u128));
+    /// One line outside a request, one inside; and the request.
+    fn log_twice() -> RequestContext {
+        let request = RequestContext::untraced(&HeaderMap::new());
         info!(address = %"127.0.0.1:8080", tries = 3_u64, "listening on \"everything\"\nreally");
-        let _entered = ids::enter(ids);
+        let entered = request.enter();
         info!("inside");
-        ids
+        drop(entered);
+        request
     }
 
     #[test]
     fn json_lines_are_flat_objects_with_the_ids_of_the_request() {
         let captured = Captured::default();
-        let ids = tracing::subscriber::with_default(captured.json(), log_twice);
+        let request = tracing::subscriber::with_default(captured.json(), log_twice);
         let lines: Vec<Value> =
             captured.lines().iter().map(|line| serde_json::from_str(line).expect(line)).collect();
         let [outside, inside] = &lines[..] else { panic!("{lines:#?}") };
@@ -228,8 +232,8 @@ pub(super) mod tests {
         assert_eq!(outside["trace_id"], Value::Null);
         let timestamp = outside["timestamp"].as_str().expect("text");
         assert!(humantime::parse_rfc3339(timestamp).is_ok(), "{timestamp} is no RFC 3339 time");
-        assert_eq!(inside["trace_id"], ids.trace());
-        assert_eq!(inside["request_id"], ids.request());
+        assert_eq!(inside["trace_id"], request.trace_id());
+        assert_eq!(inside["request_id"], request.request_id());
     }
 
     #[test]
@@ -239,9 +243,10 @@ pub(super) mod tests {
             .with_writer(captured.clone())
             .with_ansi(false)
             .fmt_fields(WithIds(DefaultFields::new()));
-        let ids = tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_twice);
+        let request =
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_twice);
         let lines = captured.lines();
-        let inside = format!("inside trace_id={} request_id={}", ids.trace(), ids.request());
+        let inside = format!("inside trace_id={} request_id={}", request.trace_id(), request.request_id());
         assert!(lines.last().expect("a line").ends_with(&inside), "{lines:#?}");
         assert!(!lines[0].contains("trace_id"), "{lines:#?}");
     }

@@ -1,25 +1,25 @@
-//! The service in the test's own process: its router is asked directly, without a network.
+//! The service in the test's own process: asked directly, without a network.
 #![allow(dead_code)] // each test binary uses its own part
 
 use std::{path::Path, sync::Arc};
 
 use axum::{
-    Router,
     body::{Body, to_bytes},
     http::{HeaderMap, Method, Request, StatusCode},
 };
+use hyper::service::Service as _;
 use leaklab::{
     app::{self, App},
     config::{LogFormat, Settings},
+    telemetry,
 };
 use leakscope::memory::{Limit, LimitSource};
 use serde_json::Value;
-use tower::ServiceExt;
 
 /// The service without simulated work, under `--no-limit`.
 pub struct Service {
     pub app: Arc<App>,
-    pub router: Router,
+    service: telemetry::http::Service,
     pub data_dir: tempfile::TempDir,
 }
 
@@ -63,7 +63,7 @@ impl Service {
     fn within(data_dir: tempfile::TempDir, change: impl FnOnce(&mut App)) -> Self {
         let mut app = app::build(settings(data_dir.path()), true, None);
         change(Arc::get_mut(&mut app).expect("nobody else has it yet"));
-        Self { router: app::router(&app), app, data_dir }
+        Self { service: app::service(&app), app, data_dir }
     }
 
     /// With no limit at all, and not told to leak without one.
@@ -112,9 +112,9 @@ impl Service {
             request = request.header(*name, *value);
         }
         let request = request.body(body).expect("a request");
-        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        let response = self.service.call(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.expect("a whole body");
+        let bytes = to_bytes(Body::new(body), usize::MAX).await.expect("a whole body");
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let json = serde_json::from_str(&text).unwrap_or_default();
         Answer { status: parts.status, headers: parts.headers, text, json }

@@ -30,16 +30,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing recorded yet. `service` is the label of that name.
-    pub fn new(service: &str) -> Self {
-        Self { requests: Arc::new(Requests::new(service)), report: Mutex::default() }
-    }
-
-    /// Makes the series of these routes exist with 0 before the first request.
-    pub fn expect_routes<'a>(&self, routes: impl IntoIterator<Item = (Method, &'a str)>) {
-        for (method, path) in routes {
-            self.requests.expect(&method, path);
-        }
+    /// Nothing recorded yet. `service` is the label of that name, `routes` are all that there are, by method and pattern.
+    pub fn new<'a>(service: &str, routes: impl IntoIterator<Item = (Method, &'a str)>) -> Self {
+        Self { requests: Arc::new(Requests::new(service, routes)), report: Mutex::default() }
     }
 
     /// Prometheus text. A few milliseconds once a second, less in between; call it off the async runtime.

@@ -1,14 +1,14 @@
 //! Counters and durations of requests: recorded without an allocation, in a number of series that clients can't raise.
 
 use std::{
-    collections::HashMap,
     fmt::Write,
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use axum::http::{Method, StatusCode};
 use leakscope::request::{self, Measured};
+use matchit::Router;
 use metrics::{Counter, counter, describe_counter, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder, formatting::sanitize_label_value};
 
@@ -51,15 +51,17 @@ pub(in crate::telemetry) struct Requests {
     /// Of the counters.
     recorder: PrometheusRecorder,
     service: Arc<str>,
-    /// By the route's pattern: as many as the router has routes.
-    endpoints: RwLock<HashMap<Arc<str>, Arc<Endpoint>>>,
-    /// Whether what requests allocate can be measured here: else there are no counters of it.
-    measured: bool,
+    /// One for each route.
+    endpoints: Vec<Arc<Endpoint>>,
+    /// The same, to be found as the service's router finds the routes: it is axum's own.
+    by_path: Router<Arc<Endpoint>>,
+    /// For what no route takes.
     other: Arc<Endpoint>,
 }
 
 /// The series of one route.
 pub(in crate::telemetry) struct Endpoint {
+    /// Pattern of the route, which begins with a slash, or [`OTHER`].
     path: Arc<str>,
     series: [OnceLock<Series>; METHODS.len() + 1],
     memory: Option<Memory>,
@@ -78,33 +80,45 @@ struct Series {
 }
 
 impl Requests {
-    /// Nothing recorded yet. `service` is the label of that name.
-    pub fn new(service: &str) -> Self {
+    /// Nothing recorded yet. `service` is the label of that name, `routes` are all that there are, by method and pattern:
+    /// their series exist from the start.
+    pub fn new<'a>(service: &str, routes: impl IntoIterator<Item = (Method, &'a str)>) -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         with_local_recorder(&recorder, || {
             describe_counter!(REQUESTS, "Requests answered.");
             describe_counter!(ALLOCATED, "Bytes that requests allocated, in the allocator's size classes.");
             describe_counter!(FREED, "Bytes that requests freed until their answers were sent.");
         });
-        let measured = request::available().is_ok();
-        Self {
-            other: Arc::new(Endpoint::new(
-                OTHER.into(),
-                measured.then(|| Memory::new(&recorder, OTHER.into())),
-            )),
-            recorder,
+        let mut requests = Self {
+            other: Arc::new(Endpoint::new(OTHER, &recorder)),
+            endpoints: Vec::new(),
+            by_path: Router::new(),
             service: service.into(),
-            endpoints: RwLock::default(),
-            measured,
+            recorder,
+        };
+        for (method, path) in routes {
+            let endpoint = requests.add(path);
+            requests.with_counter(&endpoint, method_index(&method), StatusCode::OK, |_| {});
         }
+        requests
+    }
+
+    /// The endpoint of that pattern, made where there is none.
+    fn add(&mut self, path: &str) -> Arc<Endpoint> {
+        if let Some(known) = self.endpoints.iter().find(|endpoint| *endpoint.path == *path) {
+            return Arc::clone(known);
+        }
+        let endpoint = Arc::new(Endpoint::new(path, &self.recorder));
+        self.by_path.insert(path, Arc::clone(&endpoint)).expect("the service's router has taken it too");
+        self.endpoints.push(Arc::clone(&endpoint));
+        endpoint
     }
 
     /// Prometheus text of all series.
     pub fn render(&self) -> String {
         let mut text = self.recorder.handle().render();
         let _ = writeln!(text, "# HELP {DURATION} {DURATION_HELP}\n# TYPE {DURATION} histogram");
-        let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
-        for endpoint in endpoints.values().chain([&self.other]) {
+        for endpoint in self.endpoints.iter().chain([&self.other]) {
             for (method, series) in endpoint.series.iter().enumerate() {
                 let Some(series) = series.get() else { continue };
                 let labels = [
@@ -119,28 +133,9 @@ impl Requests {
         text
     }
 
-    /// The series of a route by its pattern; `None`: no route matched.
-    pub fn endpoint(&self, route: Option<&str>) -> Arc<Endpoint> {
-        let Some(path) = route else { return Arc::clone(&self.other) };
-        let known = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = known.get(path) {
-            return Arc::clone(endpoint);
-        }
-        drop(known);
-        let path: Arc<str> = path.into();
-        let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || {
-            let memory = self.measured.then(|| Memory::new(&self.recorder, Arc::clone(&path)));
-            Arc::new(Endpoint::new(Arc::clone(&path), memory))
-        };
-        Arc::clone(endpoints.entry(Arc::clone(&path)).or_insert_with(new))
-    }
-
-    /// Makes the series of a route exist with 0.
-    pub fn expect(&self, method: &Method, path: &str) {
-        let endpoint = self.endpoint(Some(path));
-        let method = method_index(method);
-        self.with_counter(&endpoint, method, StatusCode::OK, |_| {});
+    /// The series of the route that a request with this path goes to.
+    pub fn endpoint(&self, path: &str) -> &Arc<Endpoint> {
+        self.by_path.at(path).map_or(&self.other, |found| found.value)
     }
 
     /// One request answered.
@@ -164,8 +159,15 @@ impl Requests {
 }
 
 impl Endpoint {
-    fn new(path: Arc<str>, memory: Option<Memory>) -> Self {
+    fn new(path: &str, recorder: &PrometheusRecorder) -> Self {
+        let path: Arc<str> = path.into();
+        let memory = request::available().is_ok().then(|| Memory::new(recorder, Arc::clone(&path)));
         Self { path, series: [const { OnceLock::new() }; METHODS.len() + 1], memory }
+    }
+
+    /// Pattern of the route; `None`: no route.
+    pub fn route(&self) -> Option<&str> {
+        (*self.path != *OTHER).then_some(&self.path)
     }
 
     fn series(&self, method: usize) -> &Series {

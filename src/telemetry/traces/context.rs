@@ -1,6 +1,11 @@
 //! What a handler knows of its request: the ids, and the span where one is made.
 
-use axum::http::{HeaderMap, StatusCode};
+use std::{cell::RefCell, convert::Infallible, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, StatusCode, request::Parts},
+};
 use leakscope::request::Measured;
 use opentelemetry::{
     Context, KeyValue, Value,
@@ -15,12 +20,13 @@ const ATTRIBUTES: usize = 13;
 
 /// The ids of one request, and its span where spans are made. A handler takes it as an argument.
 #[derive(Clone)]
-pub struct RequestContext {
+pub struct RequestContext(Arc<Known>);
+
+struct Known {
     ids: Ids,
     span: Option<ServerSpan>,
 }
 
-#[derive(Clone)]
 struct ServerSpan {
     tracer: SdkTracer,
     /// Owns the span; parent of its children.
@@ -39,7 +45,7 @@ impl RequestContext {
     /// Ids only: the trace id is the caller's or a fresh one.
     pub(in crate::telemetry) fn untraced(headers: &HeaderMap) -> Self {
         let trace = ids::caller(headers).map_or_else(ids::fresh_trace_id, |caller| caller.trace_id());
-        Self { ids: Ids::new(trace), span: None }
+        Self::new(Ids::new(trace), None)
     }
 
     /// With a span that continues the caller's trace, if the sampler wants it.
@@ -68,23 +74,27 @@ impl RequestContext {
             span.set_attribute(KeyValue::new("request_id", ids.request().to_owned()));
             ServerSpan { tracer: tracer.clone(), context: Context::new().with_span(span) }
         });
-        Self { ids, span }
+        Self::new(ids, span)
+    }
+
+    fn new(ids: Ids, span: Option<ServerSpan>) -> Self {
+        Self(Arc::new(Known { ids, span }))
     }
 
     /// Unique id of the request: a UUID v4 in its usual form.
     pub fn request_id(&self) -> &str {
-        self.ids.request()
+        self.0.ids.request()
     }
 
     /// W3C trace id, 32 hex digits: the caller's, or a fresh one.
     pub fn trace_id(&self) -> &str {
-        self.ids.trace()
+        self.0.ids.trace()
     }
 
     /// A child span that ends when the guard is dropped; nothing where no span is made.
     pub fn child(&self, name: &'static str) -> ChildSpan {
         ChildSpan {
-            span: self.span.as_ref().map(|server| {
+            span: self.0.span.as_ref().map(|server| {
                 let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Internal);
                 server.tracer.build_with_context(builder, &server.context)
             }),
@@ -93,26 +103,21 @@ impl RequestContext {
 
     /// Sets an attribute of the request's span; nothing where no span is made.
     pub fn set(&self, key: &'static str, value: impl Into<Value>) {
-        if let Some(server) = &self.span {
+        if let Some(server) = &self.0.span {
             server.context.span().set_attribute(KeyValue::new(key, value));
         }
     }
 
-    /// Runs `work` as part of this request: what it logs carries the ids. For work on another thread.
-    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _entered = ids::enter(self.ids);
-        work()
-    }
-
-    pub(in crate::telemetry) fn ids(&self) -> Ids {
-        self.ids
+    /// Makes this the thread's current request until the guard is dropped.
+    pub(in crate::telemetry) fn enter(&self) -> Entered {
+        Entered { before: CURRENT.replace(Some(self.clone())) }
     }
 
     /// Notes the answer's status on the span.
     pub(in crate::telemetry) fn answered(&self, status: StatusCode) {
         self.set("http.response.status_code", i64::from(status.as_u16()));
         if status.is_server_error()
-            && let Some(server) = &self.span
+            && let Some(server) = &self.0.span
         {
             server.context.span().set_status(Status::error(""));
         }
@@ -129,9 +134,38 @@ impl RequestContext {
 
     /// Ends the span.
     pub(in crate::telemetry) fn end(&self) {
-        if let Some(server) = &self.span {
+        if let Some(server) = &self.0.span {
             server.context.span().end();
         }
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<RequestContext>> = const { RefCell::new(None) };
+}
+
+/// The request that this thread works on now, if any: what the log adds to its lines.
+pub(in crate::telemetry) fn current() -> Option<RequestContext> {
+    // A thread that is ending may still log.
+    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+}
+
+/// Puts back what was current before.
+pub(in crate::telemetry) struct Entered {
+    before: Option<RequestContext>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.before.take());
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestContext {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(current().expect("every route is wrapped by `telemetry::http::layer`"))
     }
 }
 
@@ -147,5 +181,26 @@ impl ChildSpan {
         if let Some(span) = &mut self.span {
             span.set_attribute(KeyValue::new(key, value));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_current_request_is_the_innermost() {
+        let [outer, inner] = [(); 2].map(|()| RequestContext::untraced(&HeaderMap::new()));
+        let id = || current().map(|request| request.request_id().to_owned());
+        assert_eq!(id(), None);
+        {
+            let _outer = outer.enter();
+            {
+                let _inner = inner.enter();
+                assert_eq!(id().as_deref(), Some(inner.request_id()));
+            }
+            assert_eq!(id().as_deref(), Some(outer.request_id()));
+        }
+        assert_eq!(id(), None);
     }
 }

@@ -1,10 +1,13 @@
 //! The ids of a request: made without an allocation, since every request has them.
 
-use std::{cell::Cell, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use uuid::{Uuid, fmt::Hyphenated};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Request id and trace id as text.
 #[derive(Clone, Copy)]
@@ -53,8 +56,8 @@ pub(crate) fn fresh_trace_id() -> TraceId {
 
 /// The caller's span by W3C Trace Context; `None` where the header is missing or malformed, which the standard treats alike.
 pub(crate) fn caller(headers: &HeaderMap) -> Option<SpanContext> {
-    let (trace, span, flags) = parse_traceparent(headers.get("traceparent")?.to_str().ok()?)?;
-    let state = headers.get("tracestate").and_then(|state| TraceState::from_str(state.to_str().ok()?).ok());
+    let (trace, span, flags) = parse_traceparent(headers.get(TRACEPARENT)?.to_str().ok()?)?;
+    let state = headers.get(TRACESTATE).and_then(|state| TraceState::from_str(state.to_str().ok()?).ok());
     Some(SpanContext::new(trace, span, flags, true, state.unwrap_or_default()))
 }
 
@@ -74,31 +77,6 @@ fn parse_traceparent(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
 fn parse_hex<const LENGTH: usize>(text: &str) -> Option<u128> {
     let digits = text.len() == LENGTH && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     digits.then(|| u128::from_str_radix(text, 16).ok())?
-}
-
-thread_local! {
-    static CURRENT: Cell<Option<Ids>> = const { Cell::new(None) };
-}
-
-/// The ids of the request that this thread works on now, if any: what the log adds to its lines.
-pub(crate) fn current() -> Option<Ids> {
-    CURRENT.get()
-}
-
-/// Makes `ids` this thread's current ones until the guard is dropped.
-pub(crate) fn enter(ids: Ids) -> Entered {
-    Entered { before: CURRENT.replace(Some(ids)) }
-}
-
-/// Puts back what was current before.
-pub(crate) struct Entered {
-    before: Option<Ids>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        CURRENT.set(self.before);
-    }
 }
 
 #[cfg(test)]
@@ -151,21 +129,5 @@ mod tests {
         let request = Uuid::parse_str(ids.request()).expect("a UUID");
         assert_eq!(request.get_version_num(), 4);
         assert_eq!(request.to_string(), ids.request());
-    }
-
-    #[test]
-    fn the_current_request_is_the_innermost() {
-        let [outer, inner] = [1_u128, 2].map(|id| Ids::new(TraceId::from(id)));
-        let name = || current().map(|ids| ids.request().to_owned());
-        assert_eq!(name(), None);
-        {
-            let _outer = enter(outer);
-            {
-                let _inner = enter(inner);
-                assert_eq!(name().as_deref(), Some(inner.request()));
-            }
-            assert_eq!(name().as_deref(), Some(outer.request()));
-        }
-        assert_eq!(name(), None);
     }
 }

@@ -16,10 +16,10 @@ use super::variable;
 
 mod context;
 mod export;
-pub(super) mod ids;
+mod ids;
 
-pub(super) use context::RequestSpan;
 pub use context::{ChildSpan, RequestContext};
+pub(super) use context::{RequestSpan, current};
 
 const SAMPLERS: [&str; 6] = [
     "always_on",

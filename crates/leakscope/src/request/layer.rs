@@ -79,19 +79,35 @@ where
         if let Some(requests) = &self.requests {
             requests.fetch_add(1, Relaxed);
         }
-        if !self.measured {
-            let inner = self.inner.call(request.map(|body| RequestBody::new(body, false)));
-            return ResponseFuture { inner: Some(inner), account: None };
-        }
-        let (came_in, body) = request.into_parts();
-        let sink = thread::unmeasured(|| (self.on_request)(&came_in));
-        let account = Arc::new(Account::new(sink, came_in));
-        let inner = account.tally.measure(|| {
-            let head = account.copy_of_head();
-            self.inner.call(Request::from_parts(head, RequestBody::new(body, true)))
-        });
-        ResponseFuture { inner: Some(inner), account: Some(account) }
+        let (head, body) = request.into_parts();
+        let sink = self.measured.then(|| thread::unmeasured(|| (self.on_request)(&head)));
+        call(&mut self.inner, Request::from_parts(head, body), sink)
     }
+}
+
+/// Calls `service` with `request` and tells `sink` what that allocated and freed, once, when it is over; without a sink
+/// nothing is measured. For a middleware of your own that keeps something for each request anyway: it needs no layer beside
+/// it. Give it a sink only where the [counters are there](available).
+pub fn call<Svc, S, ReqBody, ResBody>(
+    service: &mut Svc,
+    request: Request<ReqBody>,
+    sink: Option<S>,
+) -> ResponseFuture<Svc::Future, S>
+where
+    Svc: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>>,
+    S: Sink,
+{
+    let Some(sink) = sink else {
+        let inner = service.call(request.map(|body| RequestBody::new(body, false)));
+        return ResponseFuture { inner: Some(inner), account: None };
+    };
+    let (came_in, body) = request.into_parts();
+    let account = Arc::new(Account::new(sink, came_in));
+    let inner = account.tally.measure(|| {
+        let head = account.copy_of_head();
+        service.call(Request::from_parts(head, RequestBody::new(body, true)))
+    });
+    ResponseFuture { inner: Some(inner), account: Some(account) }
 }
 
 pin_project! {

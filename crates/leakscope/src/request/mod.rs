@@ -72,7 +72,7 @@ mod thread;
 use std::fmt;
 
 pub use body::{RequestBody, ResponseBody};
-pub use layer::{Accounted, RequestAccounting, ResponseFuture};
+pub use layer::{Accounted, RequestAccounting, ResponseFuture, call};
 pub use thread::available;
 
 /// What a request allocated and freed, in bytes of jemalloc's size classes.
