@@ -2,9 +2,9 @@
 //!
 //! Pairs of servers, each a process of its own, take turns under the same client: A B, B A, A B... A pair of rounds gives
 //! one ratio; printed are the median of the ratios and its interval of at least 95 % by order statistics (the sign test's
-//! interval: it assumes nothing about the distribution). How a process happens to lie in memory can make it some percent
-//! faster for all its life, so both are started afresh every few pairs. Client and collector share the machine with the
-//! servers. What works beside the requests is measured in processor time (`parts`).
+//! interval: it assumes nothing about the distribution, only that no ratio hangs on another). How a process happens to lie in
+//! memory can make it a tenth faster for all its life, so each pair is two fresh ones. Client and collector share the machine
+//! with the servers. What works beside the requests is measured in processor time (`parts`).
 //!
 //! `cargo bench --bench throughput [-- --pairs N --seconds S]`
 
@@ -28,9 +28,6 @@ leakscope::jemalloc!();
 
 /// As many connections as a small service has at a time.
 const CONNECTIONS: usize = 50;
-
-/// Pairs of rounds that two processes live for.
-const PAIRS_OF_A_LIFE: usize = 3;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -56,7 +53,7 @@ struct Comparison<'a> {
 }
 
 fn compare(arguments: &[String]) {
-    let pairs = number_after(arguments, "--pairs").unwrap_or(15) as usize;
+    let pairs = number_after(arguments, "--pairs").unwrap_or(30) as usize;
     let round = Duration::from_secs(number_after(arguments, "--seconds").unwrap_or(1));
 
     let spans = Spans::new();
@@ -109,25 +106,20 @@ impl Comparison<'_> {
     fn run(&self, pairs: usize, round: Duration) {
         let mut ratios = Vec::with_capacity(pairs);
         let mut rates = [Vec::new(), Vec::new()];
-        while ratios.len() < pairs {
-            let (measured, against) = ((self.measured)(), (self.against)());
+        for pair in 0..pairs {
+            let servers = [(self.measured)(), (self.against)()];
             // Warm: connections, caches, the allocator's arenas.
-            for server in [&measured, &against] {
+            for server in &servers {
                 server.drive(round / 2);
             }
-            for pair in 0..PAIRS_OF_A_LIFE.min(pairs - ratios.len()) {
-                let (measured, against) = if pair % 2 == 0 {
-                    let against = against.drive(round);
-                    (measured.drive(round), against)
-                } else {
-                    (measured.drive(round), against.drive(round))
-                };
-                ratios.push(measured / against);
-                rates[0].push(measured);
-                rates[1].push(against);
+            let mut rate = [0.0; 2];
+            for turn in [pair % 2, (pair + 1) % 2] {
+                rate[turn] = servers[turn].drive(round);
+                rates[turn].push(rate[turn]);
             }
+            ratios.push(rate[0] / rate[1]);
             if let Some(spans) = self.spans {
-                spans.settle(&measured);
+                spans.settle(&servers[0]);
             }
         }
         let ratio = ratio::median_with_interval(&mut ratios);
