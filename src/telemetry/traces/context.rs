@@ -144,7 +144,7 @@ thread_local! {
     static CURRENT: RefCell<Option<RequestContext>> = const { RefCell::new(None) };
 }
 
-/// The request that this thread works on now, if any: what the log adds to its lines.
+/// The request that this thread works on now, if any: a handler's argument, and what the log adds to its lines.
 pub(in crate::telemetry) fn current() -> Option<RequestContext> {
     // A thread that is ending may still log.
     CURRENT.try_with(|current| current.borrow().clone()).ok()?

@@ -1,6 +1,6 @@
 //! The ids of a request: made without an allocation, since every request has them.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use axum::http::{HeaderMap, HeaderName};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
@@ -10,7 +10,6 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Request id and trace id as text.
-#[derive(Clone, Copy)]
 pub(crate) struct Ids {
     request: [u8; Hyphenated::LENGTH],
     trace: [u8; 32],
@@ -30,12 +29,6 @@ impl Ids {
 
     pub fn trace(&self) -> &str {
         std::str::from_utf8(&self.trace).expect("hex digits")
-    }
-}
-
-impl fmt::Debug for Ids {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "request {} of trace {}", self.request(), self.trace())
     }
 }
 
