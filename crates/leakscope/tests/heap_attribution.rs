@@ -8,7 +8,10 @@ use std::{
     thread,
 };
 
-use leakscope::heap::{By, Growth, Profiler, Snapshot, Unwinder, diff};
+use leakscope::{
+    heap::{By, Growth, Snapshot, Unwinder, diff},
+    jemalloc::Profiler,
+};
 use support::alone;
 
 leakscope::jemalloc!();

@@ -1,6 +1,6 @@
 //! A program that allocates with something else: no macro here.
 
-use leakscope::heap::{Error, Profiler};
+use leakscope::{heap::Error, jemalloc::Profiler};
 
 #[test]
 fn says_that_jemalloc_is_not_the_allocator() {

@@ -10,7 +10,8 @@ use std::{
 };
 
 use leakscope::{
-    heap::{Error, Profiler, Unwinder},
+    heap::{Error, Unwinder},
+    jemalloc::Profiler,
     memory::purge,
 };
 use support::alone;

@@ -1,4 +1,4 @@
-//! The sampler as a thread: it starts with a sample, samples on, stops at once, and takes no memory over time.
+//! The instrument's clock: it starts with a sample, samples on, stops at once, and takes no memory over time.
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use leakscope::memory::{self, Limit, LimitSource, Sampler, SamplerConfig};
+use leakscope::{
+    Instrument,
+    memory::{self, Limit, LimitSource},
+};
 
 mod support;
 
@@ -21,13 +24,14 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn start(interval: Duration, capacity: usize, requests: impl Fn() -> u64 + Send + 'static) -> Arc<Sampler> {
-    Sampler::start(SamplerConfig {
-        interval,
-        capacity,
-        limit: Limit { bytes: None, source: LimitSource::None },
-        requests: Box::new(requests),
-    })
+fn start(interval: Duration, capacity: usize, requests: u64) -> Instrument {
+    Instrument::builder()
+        .sample_every(interval)
+        .keep_samples(capacity)
+        .limit(Limit { bytes: None, source: LimitSource::None })
+        .requests(Arc::new(AtomicU64::new(requests)))
+        .on_problem(|_| ())
+        .start()
 }
 
 #[track_caller]
@@ -39,24 +43,24 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Whether this process has a thread of the sampler's name (the kernel keeps 15 letters).
+/// Whether this process has a thread of the clock's name.
 fn has_thread() -> bool {
     fs::read_dir("/proc/self/task").expect("a task list").flatten().any(|task| {
-        fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "leakscope-sampl")
+        fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "leakscope-clock")
     })
 }
 
 #[test]
-fn the_first_sample_is_there_at_once_and_the_thread_ends_with_the_sampler() {
-    support::alone("the_first_sample_is_there_at_once_and_the_thread_ends_with_the_sampler", &[], || {
-        let sampler = start(Duration::from_secs(3600), 8, || 7);
-        let sample = sampler.latest();
+fn the_first_sample_is_there_at_once_and_the_thread_ends_with_the_instrument() {
+    support::alone("the_first_sample_is_there_at_once_and_the_thread_ends_with_the_instrument", &[], || {
+        let instrument = start(Duration::from_secs(3600), 8, 7);
+        let sample = instrument.latest();
         assert!(sample.rss_bytes > 0 && sample.live_heap_bytes > 0, "{sample:?}");
         assert_eq!((sample.usage_bytes, sample.requests), (sample.rss_bytes, 7));
-        assert_eq!(sampler.window(PATIENCE).len(), 1);
+        assert!(!instrument.samples(PATIENCE).is_empty());
         eventually("the thread has its name", has_thread);
         let dropped = Instant::now();
-        drop(sampler);
+        drop(instrument);
         assert!(!has_thread(), "the thread is joined");
         assert!(dropped.elapsed() < PATIENCE, "it does not wait for the interval");
     });
@@ -65,31 +69,29 @@ fn the_first_sample_is_there_at_once_and_the_thread_ends_with_the_sampler() {
 #[test]
 fn it_samples_on_and_remembers_the_peak() {
     support::alone("it_samples_on_and_remembers_the_peak", &[], || {
-        let requests = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&requests);
-        let sampler = start(Duration::from_millis(1), 8, move || counted.load(Ordering::Relaxed));
-        let idle = sampler.latest().live_heap_bytes;
-        requests.store(5, Ordering::Relaxed);
+        let instrument = start(Duration::from_millis(1), 8, 0);
+        let idle = instrument.latest().live_heap_bytes;
+        instrument.requests().store(5, Ordering::Relaxed);
         let held: Vec<u8> = black_box(Vec::with_capacity(64 << 20));
-        eventually("a sample with the block", || sampler.latest().live_heap_bytes >= idle + (64 << 20));
+        eventually("a sample with the block", || instrument.latest().live_heap_bytes >= idle + (64 << 20));
         drop(held);
-        eventually("a sample without it", || sampler.latest().live_heap_bytes < idle + (32 << 20));
-        assert!(sampler.peak_live_heap_bytes() >= idle + (64 << 20));
-        assert_eq!(sampler.latest().requests, 5);
-        eventually("a full ring", || sampler.window(PATIENCE).len() == 8);
-        assert!(sampler.window(PATIENCE).is_sorted_by(|a, b| a.seconds < b.seconds));
+        eventually("a sample without it", || instrument.latest().live_heap_bytes < idle + (32 << 20));
+        assert!(instrument.peak_live_heap_bytes() >= idle + (64 << 20));
+        assert_eq!(instrument.latest().requests, 5);
+        eventually("a full ring", || instrument.samples(PATIENCE).len() == 8);
+        assert!(instrument.samples(PATIENCE).is_sorted_by(|a, b| a.seconds < b.seconds));
     });
 }
 
 #[test]
 fn sampling_takes_no_memory_over_time() {
     support::alone("sampling_takes_no_memory_over_time", &[], || {
-        let sampler = start(Duration::ZERO, 100, || 0);
+        let instrument = start(Duration::ZERO, 100, 0);
         let after = |number: u64| {
             let seen = AtomicU64::new(0);
             let mut last = f64::NEG_INFINITY;
             eventually("so many samples", || {
-                let seconds = sampler.latest().seconds;
+                let seconds = instrument.latest().seconds;
                 if seconds > last {
                     last = seconds;
                     seen.fetch_add(1, Ordering::Relaxed);

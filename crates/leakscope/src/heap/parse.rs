@@ -4,23 +4,23 @@ use std::{io::BufRead, path::PathBuf};
 
 /// A heap profile as jemalloc wrote it.
 #[derive(Debug, Default)]
-pub(super) struct RawProfile {
+pub(crate) struct RawProfile {
     /// Mean bytes between two samples.
-    pub(super) interval_bytes: u64,
-    pub(super) stacks: Vec<RawStack>,
+    pub(crate) interval_bytes: u64,
+    pub(crate) stacks: Vec<RawStack>,
     /// What was mapped executable, by address.
-    pub(super) mappings: Vec<Mapping>,
+    pub(crate) mappings: Vec<Mapping>,
 }
 
 /// One allocation stack and what is live of it.
 #[derive(Debug, PartialEq)]
-pub(super) struct RawStack {
+pub(crate) struct RawStack {
     /// Return addresses, innermost first.
-    pub(super) addresses: Vec<u64>,
+    pub(crate) addresses: Vec<u64>,
     /// Live sampled allocations.
-    pub(super) samples: u64,
+    pub(crate) samples: u64,
     /// Their bytes.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// An executable mapping of a file.
@@ -43,7 +43,7 @@ impl Mapping {
 const MAPPINGS: &str = "MAPPED_LIBRARIES:";
 
 /// Reads a whole profile; the error says which line could not be understood, and why.
-pub(super) fn parse(mut text: impl BufRead) -> Result<RawProfile, String> {
+pub(crate) fn parse(mut text: impl BufRead) -> Result<RawProfile, String> {
     let mut profile = RawProfile::default();
     let mut pending: Option<Vec<u64>> = None; // a stack whose figures are on the next line
     let mut in_mappings = false;

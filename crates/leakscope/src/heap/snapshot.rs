@@ -27,18 +27,18 @@ pub struct Snapshot {
 }
 
 /// One allocation stack and what is live of it.
-pub(super) struct Stack {
-    pub(super) trace: Arc<Trace>,
-    pub(super) live: Estimate,
-    pub(super) taken: Option<Taken>,
+pub(crate) struct Stack {
+    pub(crate) trace: Arc<Trace>,
+    pub(crate) live: Estimate,
+    pub(crate) taken: Option<Taken>,
 }
 
 /// How often a stack had been sampled since the start, freed since or not: at least and at most, since sampling goes on
 /// while the profile is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Taken {
-    pub(super) at_least: u64,
-    pub(super) at_most: u64,
+pub(crate) struct Taken {
+    pub(crate) at_least: u64,
+    pub(crate) at_most: u64,
 }
 
 /// What one place allocated that is still held.
@@ -77,7 +77,7 @@ pub struct Position {
 }
 
 impl Snapshot {
-    pub(super) fn new(
+    pub(crate) fn new(
         taken_at: SystemTime,
         interval_bytes: u64,
         stacks: Vec<Stack>,

@@ -6,22 +6,25 @@ use std::path::Path;
 use serde::Serialize;
 
 mod cgroup;
-mod extents;
-mod jemalloc;
 mod mappings;
 #[cfg(target_os = "linux")]
 mod own_code;
 mod process;
-mod purge;
 mod reconcile;
-mod sampler;
-mod source;
+mod resident;
+mod sample;
 
+pub(crate) use cgroup::{Place, locate};
+pub(crate) use mappings::Mapping;
 #[cfg(target_os = "linux")]
 pub use own_code::lock_own_code;
-pub use purge::purge;
-pub use sampler::{Sample, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL};
-pub(crate) use source::Source;
+pub(crate) use process::Statm;
+pub(crate) use resident::{PAGE, resident_in};
+pub use sample::Sample;
+pub(crate) use sample::{LIVE_HEAP, RSS, UNACCOUNTED, USAGE};
+
+use crate::jemalloc;
+pub use crate::jemalloc::{Jemalloc, purge};
 
 /// Memory of this process, of its cgroup and of its allocator at one moment, with the parts that sum to RSS.
 #[derive(Debug, Clone, Serialize)]
@@ -76,26 +79,6 @@ pub struct Cgroup {
     pub limit_bytes: Option<u64>,
     /// Processes killed for this cgroup's limit since it was made.
     pub oom_kills: Option<u64>,
-}
-
-/// jemalloc's statistics (`stats.*` of jemalloc(3)), in bytes.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Jemalloc {
-    /// What the program holds: `allocated` less jemalloc's internal allocations and the free objects in its threads'
-    /// caches, plus the small objects that the heap profiler samples, which jemalloc 5.3 leaves out (reckoned).
-    pub live_bytes: u64,
-    /// `stats.allocated`. jemalloc 5.3 leaves sampled small objects out: at lg 16 about 3 % low.
-    pub allocated_bytes: u64,
-    /// Pages that hold live allocations.
-    pub active_bytes: u64,
-    /// Pages mapped and possibly resident: active, dirty and metadata.
-    pub resident_bytes: u64,
-    /// The allocator's own tables.
-    pub metadata_bytes: u64,
-    /// Address space kept but not mapped to memory.
-    pub retained_bytes: u64,
-    /// Address space of the active extents.
-    pub mapped_bytes: u64,
 }
 
 /// One signed part of RSS.
@@ -171,21 +154,22 @@ pub enum LimitSource {
 
 /// Reads everything. A few milliseconds; call it off the async runtime.
 pub fn report() -> Report {
-    let jemalloc = jemalloc::read();
+    let books =
+        jemalloc::read_books().map_err(|reason| Missing { source: "jemalloc", reason: reason.to_owned() });
     let process::Reading { process, mappings, thread_descriptors, mut missing } = process::read();
     let cgroup = cgroup::locate(Path::new("/"), process.pid).and_then(|place| place.read());
-    let (stats, cgroup) = (keep(jemalloc, &mut missing), keep(cgroup, &mut missing));
+    let (books, cgroup) = (keep(books, &mut missing), keep(cgroup, &mut missing));
     let owners =
-        (!mappings.is_empty()).then(|| mappings::sort(&mappings, &thread_descriptors, stats.as_ref()));
+        (!mappings.is_empty()).then(|| mappings::sort(&mappings, &thread_descriptors, books.as_ref()));
     let parts =
-        if process.rss_bytes > 0 { reconcile::parts(&process, owners, stats.as_ref()) } else { Vec::new() };
-    Report { process, cgroup, jemalloc: stats.map(|stats| stats.public), parts, missing }
+        if process.rss_bytes > 0 { reconcile::parts(&process, owners, books.as_ref()) } else { Vec::new() };
+    Report { process, cgroup, jemalloc: books.map(|books| books.public), parts, missing }
 }
 
 impl Report {
     /// The part that no Rust allocator made: C libraries, mappings of their own. 0 where RSS can't be read.
     pub fn unaccounted_bytes(&self) -> i64 {
-        self.parts.iter().find(|part| part.part == reconcile::UNACCOUNTED).map_or(0, |part| part.bytes)
+        self.parts.iter().find(|part| part.part == UNACCOUNTED).map_or(0, |part| part.bytes)
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn read() -> Reading {
 }
 
 /// Sizes from `/proc/self/statm`: cheap, and on kernels since 6.2 off by up to some pages for each CPU.
-pub(super) struct Statm {
+pub(crate) struct Statm {
     pub virtual_bytes: u64,
     pub rss_bytes: u64,
     pub file_bytes: u64,

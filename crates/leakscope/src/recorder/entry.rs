@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    end::End,
     journal::{Contents, LONGEST_PAYLOAD_BYTES},
     readings::Reading,
-    runs::End,
 };
 
 /// One record.
@@ -81,7 +81,7 @@ impl Entry {
 
 /// One run of the program, as the journal tells it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Run {
+pub(super) struct RunEntries {
     pub id: u64,
     pub started_unix_ms: u64,
     pub start: Start,
@@ -101,21 +101,21 @@ pub(super) struct Run {
 }
 
 /// The runs that the journal in `folder` knows, oldest first. Records that are of no known kind are passed over.
-pub(super) fn runs(folder: &Path) -> (Vec<Run>, Vec<String>) {
+pub(super) fn runs(folder: &Path) -> (Vec<RunEntries>, Vec<String>) {
     let contents = Contents::read(folder);
     let entries = contents.payloads.iter().filter_map(|payload| serde_json::from_slice(payload).ok());
     (sort(entries), contents.problems)
 }
 
 /// Puts each record to its run. A run whose start is gone, since the journal is bounded, is left out.
-pub(super) fn sort(entries: impl Iterator<Item = Entry>) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+pub(super) fn sort(entries: impl Iterator<Item = Entry>) -> Vec<RunEntries> {
+    let mut runs: Vec<RunEntries> = Vec::new();
     for entry in entries {
         if let What::Start(start) = entry.what {
             // A new segment begins with a copy of the start.
             if runs.iter().all(|run| run.id != entry.run) {
                 let started_unix_ms = entry.unix_ms.unwrap_or_default();
-                runs.push(Run { id: entry.run, started_unix_ms, start, ..Run::default() });
+                runs.push(RunEntries { id: entry.run, started_unix_ms, start, ..RunEntries::default() });
             }
             continue;
         }

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    entry::{self, Run},
-    journal::read_if_there,
-    post_mortem::{self, Cause, Growing, LastProfile, PostMortem},
-    replace, ring, unix_ms_now, witness,
+    end::Cause,
+    entry::{self, RunEntries},
+    files::{read_if_there, replace, unix_ms_now},
+    post_mortem::{self, Growing, LastProfile, PostMortem},
+    ring, thresholds, witness,
 };
 use crate::heap::{self, By};
 
@@ -61,7 +62,7 @@ impl History {
         self.ends.get(&cause).copied().unwrap_or(0)
     }
 
-    fn judged(folder: &Path, is_alive: impl Fn(&Run) -> bool) -> Self {
+    fn judged(folder: &Path, is_alive: impl Fn(&RunEntries) -> bool) -> Self {
         let mut history = match read(folder) {
             Ok(history) => history,
             Err(error) => {
@@ -72,13 +73,17 @@ impl History {
         let (runs, problems) = entry::runs(folder);
         history.problems.extend(problems);
         let judged_until = history.post_mortems.first().map_or(0, |last| last.run);
-        let has_ended = |run: &Run| run.stopped_unix_ms.is_some() || !is_alive(run);
+        let has_ended = |run: &RunEntries| run.stopped_unix_ms.is_some() || !is_alive(run);
         let new: Vec<_> = runs.iter().filter(|run| run.id > judged_until && has_ended(run)).collect();
         if new.is_empty() {
             return history;
         }
         let count = new.len();
-        let (samples, witness) = (ring::read(folder), witness::read(folder));
+        let samples = ring::read(folder).unwrap_or_else(|problem| {
+            history.problems.push(problem);
+            Vec::new()
+        });
+        let witness = witness::read(folder);
         for run in new {
             let profile = last_profile(folder, run);
             let post_mortem = post_mortem::judge(run, &samples, witness.as_ref(), profile, unix_ms_now());
@@ -107,9 +112,9 @@ fn read(folder: &Path) -> io::Result<History> {
     }
 }
 
-fn last_profile(folder: &Path, run: &Run) -> LastProfile {
+fn last_profile(folder: &Path, run: &RunEntries) -> LastProfile {
     let Some((name, percent)) = run.profiles.last() else {
-        let least = super::thresholds::PERCENT[0];
+        let least = thresholds::PERCENT[0];
         let says = format!("there is none: usage was not seen to pass {least} % of the limit");
         return LastProfile { says, ..LastProfile::default() };
     };
@@ -132,7 +137,7 @@ fn last_profile(folder: &Path, run: &Run) -> LastProfile {
 }
 
 /// Whether the process of a run is still there: its number, and its start, since numbers come again.
-fn is_alive(run: &Run) -> bool {
+fn is_alive(run: &RunEntries) -> bool {
     let Ok(pid) = libc::pid_t::try_from(run.start.pid) else { return false };
     // SAFETY: kill(2) with signal 0 sends nothing.
     let exists = unsafe { libc::kill(pid, 0) } == 0

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::unix_ms_now;
+use super::files::{replace, unix_ms_now};
 
 const NAME: &str = "supervisor.json";
 
@@ -43,7 +43,7 @@ impl Witness {
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         let dated = Dated { unix_ms: unix_ms_now(), witness: self.clone() };
         fs::create_dir_all(folder)?;
-        super::replace(&folder.join(NAME), &serde_json::to_vec(&dated)?)
+        replace(&folder.join(NAME), &serde_json::to_vec(&dated)?)
     }
 }
 

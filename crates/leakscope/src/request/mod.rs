@@ -10,8 +10,7 @@
 //! use axum::{Router, routing::get};
 //! use leakscope::request::{Measured, RequestAccounting};
 //!
-//! #[global_allocator]
-//! static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+//! leakscope::jemalloc!();
 //!
 //! # async fn serve() -> std::io::Result<()> {
 //! if let Err(reason) = leakscope::request::available() {
@@ -66,6 +65,7 @@
 
 mod account;
 mod body;
+mod head;
 mod layer;
 mod thread;
 
@@ -159,6 +159,9 @@ impl<F: FnOnce(Measured) + Send + Sync + 'static> Sink for F {
 /// Why requests can't be measured in this program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
+    /// leakscope was built without its feature `jemalloc`.
+    #[error("leakscope was built without its feature `jemalloc`")]
+    NotBuilt,
     /// The program's allocator is another one.
     #[error(
         "jemalloc is not this program's allocator: set `#[global_allocator]` to `tikv_jemallocator::Jemalloc`"

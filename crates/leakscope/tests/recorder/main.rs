@@ -7,18 +7,16 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
 use leakscope::{
-    heap::{Profiler, build_id, read_profile},
-    memory::{Limit, LimitSource, Sampler, SamplerConfig},
-    recorder::{self, Cause, Certainty, Config, History, Recorder, Witness},
+    Instrument,
+    heap::{build_id, read_profile},
+    memory::{Limit, LimitSource},
+    recorder::{self, Cause, Certainty, History, Recorder, Witness},
 };
 use serde_json::{Map, Value};
 
@@ -33,30 +31,30 @@ fn map(name: &str, value: impl Into<Value>) -> Map<String, Value> {
     Map::from_iter([(name.to_owned(), value.into())])
 }
 
-/// A recorder in `folder`, a counter of requests that it reads, and the problems that it tells.
-fn record(folder: &Path) -> (Arc<Recorder>, Arc<AtomicU64>, Arc<Mutex<Vec<String>>>) {
-    let limit = Limit { bytes: Some(LIMIT_BYTES), source: LimitSource::Watcher };
-    let requests = Arc::new(AtomicU64::new(0));
+/// An instrument that records.
+struct Recording(Instrument);
+
+impl Recording {
+    fn recorder(&self) -> &Recorder {
+        self.0.recorder().expect("it was asked for")
+    }
+
+    fn served(&self, requests: u64) {
+        self.0.requests().store(requests, Relaxed);
+    }
+}
+
+/// Records into `folder`; with the problems that are told.
+fn record(folder: &Path) -> (Recording, Arc<Mutex<Vec<String>>>) {
     let problems = Arc::new(Mutex::new(Vec::new()));
-    let count = || {
-        let requests = Arc::clone(&requests);
-        Box::new(move || requests.load(Relaxed))
-    };
-    let sampler = SamplerConfig { interval: Duration::from_secs(1), capacity: 60, limit, requests: count() };
-    let recorder = Recorder::start(Config {
-        folder: folder.to_owned(),
-        limit,
-        settings: map("answer", 42),
-        profiler: Profiler::start(),
-        sampler: Sampler::start(sampler),
-        requests: count(),
-        figures: Box::new(Map::new),
-        on_problem: Box::new({
-            let problems = Arc::clone(&problems);
-            move |problem| problems.lock().unwrap().push(problem.to_owned())
-        }),
-    });
-    (recorder, requests, problems)
+    let told = Arc::clone(&problems);
+    let instrument = Instrument::builder()
+        .record_in(folder)
+        .limit(Limit { bytes: Some(LIMIT_BYTES), source: LimitSource::Watcher })
+        .settings(map("answer", 42))
+        .on_problem(move |problem| told.lock().unwrap().push(problem.to_owned()))
+        .start();
+    (Recording(instrument), problems)
 }
 
 /// Runs the ignored test `patient` of this binary as a process that records into `folder`.
@@ -70,9 +68,8 @@ fn start(patient: &str, folder: &Path) -> Child {
         .unwrap()
 }
 
-fn folder_of_patient() -> (Arc<Recorder>, Arc<AtomicU64>) {
-    let (recorder, requests, _) = record(Path::new(&env::var_os(FOLDER).expect("started by a test")));
-    (recorder, requests)
+fn folder_of_patient() -> Recording {
+    record(Path::new(&env::var_os(FOLDER).expect("started by a test"))).0
 }
 
 fn say(text: impl std::fmt::Display) {
@@ -83,24 +80,24 @@ fn say(text: impl std::fmt::Display) {
 #[test]
 #[ignore = "run by a test below, in a process of its own"]
 fn patient_busy() {
-    let (recorder, requests) = folder_of_patient();
+    let recording = folder_of_patient();
     for number in 0_u64.. {
-        requests.store(number, Relaxed);
-        recorder.set_state(map("number", number));
+        recording.served(number);
+        recording.recorder().set_state(map("number", number));
         say(format_args!("number {number}"));
-        recorder.event("done", map("padding", "x".repeat(300)));
+        recording.recorder().event("done", map("padding", "x".repeat(300)));
     }
 }
 
 #[test]
 fn what_a_program_wrote_down_is_read_back_with_the_end_of_its_run() {
     let folder = tempfile::tempdir().unwrap();
-    let (first, requests, _) = record(folder.path());
-    requests.store(50, Relaxed);
-    first.event("done", map("what", "this"));
-    requests.store(60, Relaxed);
-    first.read_now();
-    first.stop();
+    let (first, _) = record(folder.path());
+    first.served(50);
+    first.recorder().event("done", map("what", "this"));
+    first.served(60);
+    first.recorder().read_now();
+    first.0.stop();
     let (_next, ..) = record(folder.path());
 
     let (runs, problems) = recorder::runs(folder.path());
@@ -244,14 +241,14 @@ fn a_crash_is_written_down_and_ends_as_it_would_have() {
 #[test]
 #[ignore = "run by a test below, in a process of its own"]
 fn patient_grows() {
-    let (recorder, requests) = folder_of_patient();
-    recorder.set_state(map("on", "growth"));
+    let recording = folder_of_patient();
+    recording.recorder().set_state(map("on", "growth"));
     let mut held = Vec::new();
     let started = Instant::now();
     // 100 MB/s, past the limit: then as whoever enforces it.
     for number in 1_u64.. {
         grow(&mut held);
-        requests.store(number, Relaxed);
+        recording.served(number);
         let bytes = number * (256 << 10);
         if bytes >= LIMIT_BYTES {
             // SAFETY: raise(3) takes a plain number.
@@ -316,16 +313,16 @@ fn at_100_mb_per_second_there_is_a_profile_and_it_names_the_line() {
 fn a_stop_in_good_order_is_certain_and_nothing_comes_after_it() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(History::read(folder.path()).post_mortems.len(), 0);
-    let (recorder, requests, problems) = record(folder.path());
+    let (recording, problems) = record(folder.path());
     assert!(History::read(folder.path()).post_mortems.is_empty(), "it still runs");
-    requests.store(7, Relaxed);
-    recorder.event("snapshot", map("by", "line"));
-    recorder.stop();
-    recorder.event("too_late", Map::new());
-    drop(recorder);
+    recording.served(7);
+    recording.recorder().event("snapshot", map("by", "line"));
+    recording.0.stop();
+    recording.recorder().event("too_late", Map::new());
+    drop(recording);
 
-    let (recorder, ..) = record(folder.path());
-    let history = recorder.history();
+    let (recording, _) = record(folder.path());
+    let history = recording.recorder().history();
     let last = &history.post_mortems[0];
     assert_eq!((last.cause, last.certainty), (Cause::Stopped, Certainty::Certain));
     assert_eq!(last.at.requests, Some(7), "the last sample is taken at the stop");
@@ -338,7 +335,7 @@ fn a_stop_in_good_order_is_certain_and_nothing_comes_after_it() {
 fn the_last_ten_are_kept_and_all_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..13 {
-        record(folder.path()).0.stop();
+        record(folder.path()).0.0.stop();
     }
     let history = History::settle(folder.path());
     assert_eq!(history.post_mortems.len(), 10);

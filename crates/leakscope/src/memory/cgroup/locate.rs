@@ -10,7 +10,7 @@ use super::{Place, Version};
 use crate::memory::Missing;
 
 /// Finds the memory cgroup of `process`, this process, on the system below `root`.
-pub(in crate::memory) fn locate(root: &Path, process: u32) -> Result<Place, Missing> {
+pub(crate) fn locate(root: &Path, process: u32) -> Result<Place, Missing> {
     let missing = |reason: String| Missing { source: "cgroup", reason };
     let read = |file: &str| {
         fs::read_to_string(root.join("proc/self").join(file))

@@ -9,7 +9,7 @@ mod locate;
 #[cfg(test)]
 mod tests;
 
-pub(super) use locate::locate;
+pub(crate) use locate::locate;
 
 /// Version 1 writes "no limit" as the largest page count in bytes, a little below 2^63.
 const V1_NO_LIMIT: u64 = 1 << 62;
@@ -61,7 +61,7 @@ impl Version {
 
 /// A memory cgroup's folder, found once; its files are read as often as one likes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     version: Version,
     folder: PathBuf,
     /// Where the hierarchy is mounted: the topmost ancestor that can be seen.
