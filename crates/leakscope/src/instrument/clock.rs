@@ -42,7 +42,7 @@ impl Clock {
     pub fn start(
         observer: Arc<Observer>,
         subscribers: Vec<Subscriber>,
-        lookout: Option<Lookout>,
+        lookout: Option<Arc<Mutex<Lookout>>>,
     ) -> io::Result<Self> {
         let stop = Arc::<Stop>::default();
         let thread = thread::Builder::new().name("leakscope-clock".into()).spawn({
@@ -69,15 +69,15 @@ impl Drop for Clock {
     }
 }
 
-fn run(stop: &Stop, observer: &Observer, subscribers: Vec<Subscriber>, mut lookout: Option<Lookout>) {
+fn run(stop: &Stop, observer: &Observer, subscribers: Vec<Subscriber>, lookout: Option<Arc<Mutex<Lookout>>>) {
     let start = Instant::now();
     let mut look_due = start;
     let mut slow_due = start + SLOW;
     let mut subscribers: Vec<_> = subscribers.into_iter().map(|subscriber| (start, subscriber)).collect();
     loop {
         let now = Instant::now();
-        if let Some(lookout) = lookout.as_mut().filter(|_| look_due <= now) {
-            look_due = now + lookout.look(observer.usage_bytes());
+        if let Some(lookout) = lookout.as_ref().filter(|_| look_due <= now) {
+            look_due = now + lock(lookout).look(observer.usage_bytes());
         }
         if slow_due <= now {
             observer.read_slow();

@@ -17,7 +17,7 @@ use crate::{
     jemalloc::{Profiler, purge_thread},
     lock::lock,
     memory::{self, Limit, Report, Sample},
-    quantity::Observer,
+    quantity::{Observation, Observer},
     recorder::{self, Lookout, PostMortem, Recorder, Save},
     trend::TrendReport,
 };
@@ -85,26 +85,34 @@ impl Instrument {
         let ring = Arc::new(Mutex::new(Ring::new(capacity, observer.now())));
         let trend = Arc::new(Latest::new(Window::default().trend(&ring, limit.bytes)));
 
-        let in_memory = Subscriber {
-            pace: interval,
-            see: Box::new({
-                let ring = Arc::clone(&ring);
-                move |now| lock(&ring).push(*now)
-            }),
-        };
-        let watched = Subscriber {
-            pace: watch::PACE,
-            see: Box::new({
-                let (ring, trend) = (Arc::clone(&ring), Arc::clone(&trend));
-                move |_| trend.renew(Window::default().trend(&ring, limit.bytes), &on_verdict)
-            }),
-        };
-        let mut subscribers = vec![in_memory, watched];
         let opened = recorder.as_ref().filter(|recorder| recorder.is_open());
-        subscribers.extend(opened.into_iter().flat_map(recording));
-        let lookout = opened
-            .zip(limit.bytes.filter(|bytes| *bytes > 0))
-            .map(|(recorder, limit_bytes)| Lookout::new(Arc::clone(recorder), limit_bytes, save(&profiler)));
+        let lookout = opened.map(|recorder| {
+            let live_heap_bytes = lock(&ring).latest().live_heap_bytes();
+            let save = save(&profiler);
+            Arc::new(Mutex::new(Lookout::new(Arc::clone(recorder), limit.bytes, live_heap_bytes, save)))
+        });
+        let mut subscribers = vec![
+            Subscriber {
+                pace: interval,
+                see: Box::new({
+                    let ring = Arc::clone(&ring);
+                    move |now| lock(&ring).push(*now)
+                }),
+            },
+            Subscriber {
+                pace: watch::PACE,
+                see: Box::new({
+                    let (ring, trend, lookout) = (Arc::clone(&ring), Arc::clone(&trend), lookout.clone());
+                    move |_| {
+                        trend.renew(Window::default().trend(&ring, limit.bytes), &on_verdict);
+                        if let Some(lookout) = &lookout {
+                            lock(lookout).verdict_is(trend.get().trend.verdict);
+                        }
+                    }
+                }),
+            },
+        ];
+        subscribers.extend(opened.zip(lookout.clone()).into_iter().flat_map(recording));
         let clock = Clock::start(observer, subscribers, lookout)
             .expect("the operating system starts a thread for the clock");
         let profiles = Arc::new(Profiles::new(profiler));
@@ -186,10 +194,14 @@ impl Instrument {
 }
 
 /// What the recorder wants to see.
-fn recording(recorder: &Arc<Recorder>) -> [Subscriber; 2] {
+fn recording((recorder, lookout): (&Arc<Recorder>, Arc<Mutex<Lookout>>)) -> [Subscriber; 2] {
     let (samples, readings) = (Arc::clone(recorder), Arc::clone(recorder));
+    let sampled = move |now: &Observation| {
+        samples.sample(now);
+        lock(&lookout).live_heap_is(now.live_heap_bytes());
+    };
     [
-        Subscriber { pace: RECORDED, see: Box::new(move |now| samples.sample(now)) },
+        Subscriber { pace: RECORDED, see: Box::new(sampled) },
         Subscriber { pace: recorder::PACE, see: Box::new(move |now| readings.read(now)) },
     ]
 }

@@ -14,14 +14,17 @@ use std::{
 };
 
 /// The signals that end a process for what it did itself.
-pub(super) const SIGNALS: [libc::c_int; 3] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS];
+pub(super) const SIGNALS: [libc::c_int; COUNT] =
+    [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+/// How many they are.
+const COUNT: usize = 6;
 
 /// What the handler needs. Never freed: a handler may run at any time.
 struct Installed {
     /// The journal: [`retire`] keeps it open, so that the number can't come to mean another file.
     journal: RawFd,
     /// For each signal the record to write and the action that was there before.
-    signals: [(Vec<u8>, libc::sigaction); 3],
+    signals: [(Vec<u8>, libc::sigaction); COUNT],
 }
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
@@ -33,7 +36,7 @@ static RETIRED: OnceLock<OwnedFd> = OnceLock::new();
 ///
 /// # Errors
 /// There is one already, or the system refuses.
-pub(super) fn install(journal: RawFd, records: [Vec<u8>; 3]) -> io::Result<()> {
+pub(super) fn install(journal: RawFd, records: [Vec<u8>; COUNT]) -> io::Result<()> {
     let mut signals = records.map(|record| (record, default_action()));
     for ((_, previous), signal) in signals.iter_mut().zip(SIGNALS) {
         // SAFETY: sigaction(2) with a null new action only reads the old one into a valid struct.

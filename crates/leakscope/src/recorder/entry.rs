@@ -37,7 +37,16 @@ pub(super) enum What {
     /// Usage passed so many percent of the limit.
     Threshold { percent: u8, usage_bytes: u64 },
     /// A heap profile was written.
-    Profile { file: String, percent: u8, took_ms: f64 },
+    Profile {
+        file: String,
+        /// The threshold that was passed, if one was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        percent: Option<u8>,
+        /// What had happened, as the end of a sentence.
+        #[serde(default)]
+        when: String,
+        took_ms: f64,
+    },
     /// Something that the program wanted to be known.
     Program { kind: String, detail: Map<String, Value> },
     /// Where the program stood; they come often, and no post-mortem tells them.
@@ -90,8 +99,8 @@ pub(super) struct RunEntries {
     pub stopped_unix_ms: Option<u64>,
     /// The first signal that was to end it.
     pub crash_signal: Option<i32>,
-    /// Names of its heap profiles, oldest first, with the percentage at which each was written.
-    pub profiles: Vec<(String, u8)>,
+    /// Names of its heap profiles, oldest first, with what had happened when each was written.
+    pub profiles: Vec<(String, String)>,
     /// With the time in milliseconds since the Unix epoch, oldest first.
     pub readings: Vec<(u64, Reading)>,
     /// How it ended, if a later run has written that down.
@@ -135,7 +144,12 @@ pub(super) fn sort(entries: impl Iterator<Item = Entry>) -> Vec<RunEntries> {
             What::Stop => run.stopped_unix_ms = entry.unix_ms,
             What::Crash { signal } => run.crash_signal = run.crash_signal.or(Some(*signal)),
             What::State { state } => run.state.clone_from(state),
-            What::Profile { file, percent, .. } => run.profiles.push((file.clone(), *percent)),
+            What::Profile { file, percent, when, .. } => {
+                // Builds before this one wrote the threshold alone.
+                let passed = percent.map(|percent| format!("usage passed {percent} % of the limit"));
+                let when = Some(when.clone()).filter(|when| !when.is_empty()).or(passed);
+                run.profiles.push((file.clone(), when.unwrap_or_default()));
+            }
             _ => {}
         }
         run.events.push(entry);

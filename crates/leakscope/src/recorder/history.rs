@@ -113,9 +113,11 @@ fn read(folder: &Path) -> io::Result<History> {
 }
 
 fn last_profile(folder: &Path, run: &RunEntries) -> LastProfile {
-    let Some((name, percent)) = run.profiles.last() else {
+    let Some((name, when)) = run.profiles.last() else {
         let least = thresholds::PERCENT[0];
-        let says = format!("there is none: usage was not seen to pass {least} % of the limit");
+        let says = format!(
+            "there is none: usage was not seen to pass {least} % of the limit, nor the live heap to double, nor memory to grow"
+        );
         return LastProfile { says, ..LastProfile::default() };
     };
     match heap::read_profile(&folder.join(name)) {
@@ -127,10 +129,7 @@ fn last_profile(folder: &Path, run: &RunEntries) -> LastProfile {
                 function: site.function,
                 bytes: site.bytes,
             });
-            LastProfile {
-                growing: growing.collect(),
-                says: format!("{name}, written when usage passed {percent} % of the limit"),
-            }
+            LastProfile { growing: growing.collect(), says: format!("{name}, written when {when}") }
         }
         Err(error) => LastProfile { says: error.to_string(), ..LastProfile::default() },
     }

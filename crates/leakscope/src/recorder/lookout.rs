@@ -1,4 +1,8 @@
-//! Looks out for the limit: writes the raw heap profile when usage passes a threshold.
+//! Looks out for the moments that are worth a heap profile on disk: it writes the raw profile, which costs milliseconds and
+//! names the lines after the process is gone.
+//!
+//! There are four: usage passes a threshold of the limit; the live heap has doubled since the last profile; the trend turns
+//! to growing; and every minute while it stays so. The first is the only one that needs a limit.
 
 use std::{
     fs,
@@ -13,6 +17,7 @@ use super::{
     recording::Recorder,
     thresholds::{PERCENT, Thresholds},
 };
+use crate::trend::Verdict;
 
 /// Time between two looks at usage while it is far from the first threshold.
 const LOOK_FAR: Duration = Duration::from_millis(100);
@@ -21,6 +26,13 @@ const LOOK_NEAR: Duration = Duration::from_millis(10);
 /// From this share of the limit on it is near: 20 points below the first threshold.
 const NEAR: f64 = (PERCENT[0] - 20) as f64 / 100.0;
 
+/// The live heap of a small program doubles often, by nothing that matters.
+const LEAST_DOUBLED_BYTES: u64 = 8 << 20;
+/// Time between two profiles while memory grows,
+const WHILE_GROWING: Duration = Duration::from_secs(60);
+/// if the live heap has grown by this share of itself meanwhile.
+const WORTH_ANOTHER: f64 = 0.05;
+
 /// Heap profiles kept, the newest ones.
 const PROFILES: usize = 6;
 const PROFILE_SUFFIX: &str = ".heap";
@@ -28,29 +40,49 @@ const PROFILE_SUFFIX: &str = ".heap";
 /// Writes a raw heap profile to a file; an error says why it could not.
 pub(crate) type Save = Box<dyn Fn(&Path) -> Result<(), String> + Send>;
 
-/// Which thresholds were passed, and what follows from that.
+/// What was seen so far, and what follows from that.
 pub(crate) struct Lookout {
     recorder: Arc<Recorder>,
-    limit_bytes: u64,
+    limit_bytes: Option<u64>,
     thresholds: Thresholds,
     /// `None`: no heap profile can be taken here.
     save: Option<Save>,
+    live_heap_bytes: u64,
+    /// At the last profile, or at the start.
+    then_bytes: u64,
+    then: Instant,
+    grows: bool,
 }
 
 impl Lookout {
-    /// Removes profiles of runs before that are too many.
-    pub fn new(recorder: Arc<Recorder>, limit_bytes: u64, save: Option<Save>) -> Self {
+    /// Removes profiles of runs before that are too many. `live_heap_bytes` is that of the start.
+    pub fn new(
+        recorder: Arc<Recorder>,
+        limit_bytes: Option<u64>,
+        live_heap_bytes: u64,
+        save: Option<Save>,
+    ) -> Self {
         forget_old_profiles(recorder.folder());
-        Self { recorder, limit_bytes, thresholds: Thresholds::default(), save }
+        Self {
+            recorder,
+            limit_bytes: limit_bytes.filter(|bytes| *bytes > 0),
+            thresholds: Thresholds::default(),
+            save,
+            live_heap_bytes,
+            then_bytes: live_heap_bytes,
+            then: Instant::now(),
+            grows: false,
+        }
     }
 
-    /// Takes a look at usage and does what follows; returns in how long to look again.
+    /// Takes a look at usage, and says in how long to look again.
     pub fn look(&mut self, usage_bytes: u64) -> Duration {
-        let share = usage_bytes as f64 / self.limit_bytes as f64;
+        let Some(limit_bytes) = self.limit_bytes else { return LOOK_FAR };
+        let share = usage_bytes as f64 / limit_bytes as f64;
         let passed = self.thresholds.pass(share);
         // The profile first: there may be little time.
-        if let (Some(percent), Some(save)) = (passed.last(), &self.save) {
-            self.write_profile(*percent, save);
+        if let Some(percent) = passed.last() {
+            self.write_profile(Some(*percent), &format!("usage passed {percent} % of the limit"));
         }
         for percent in passed {
             self.recorder.append(What::Threshold { percent, usage_bytes });
@@ -58,13 +90,37 @@ impl Lookout {
         if share < NEAR { LOOK_FAR } else { LOOK_NEAR }
     }
 
-    fn write_profile(&self, percent: u8, save: &Save) {
+    /// Takes the live heap as it is now.
+    pub fn live_heap_is(&mut self, bytes: u64) {
+        self.live_heap_bytes = bytes;
+        if bytes >= 2 * self.then_bytes && bytes - self.then_bytes >= LEAST_DOUBLED_BYTES {
+            self.write_profile(None, "the live heap had doubled since the profile before");
+        } else if self.grows
+            && self.then.elapsed() >= WHILE_GROWING
+            && bytes as f64 >= (1.0 + WORTH_ANOTHER) * self.then_bytes as f64
+        {
+            self.write_profile(None, "memory had been growing for another minute");
+        }
+    }
+
+    /// Takes the verdict as it is now.
+    pub fn verdict_is(&mut self, verdict: Verdict) {
+        let grew = std::mem::replace(&mut self.grows, verdict == Verdict::Growing);
+        if self.grows && !grew {
+            self.write_profile(None, "the trend turned to growing");
+        }
+    }
+
+    fn write_profile(&mut self, percent: Option<u8>, when: &str) {
+        (self.then, self.then_bytes) = (Instant::now(), self.live_heap_bytes);
+        let Some(save) = &self.save else { return };
         let started = Instant::now();
-        let file = format!("heap-{:013}-{percent}{PROFILE_SUFFIX}", unix_ms_now());
+        let mark = percent.map(|percent| format!("-{percent}")).unwrap_or_default();
+        let file = format!("heap-{:013}{mark}{PROFILE_SUFFIX}", unix_ms_now());
         match save(&self.recorder.folder().join(&file)) {
             Ok(()) => {
                 let took_ms = started.elapsed().as_secs_f64() * 1e3;
-                self.recorder.append(What::Profile { file, percent, took_ms });
+                self.recorder.append(What::Profile { file, percent, when: when.to_owned(), took_ms });
             }
             Err(error) => self.recorder.warn(error),
         }

@@ -10,12 +10,13 @@
 //! |---|---|
 //! | `journal`, `journal.old` | records: starts, stops, crashes, the program's events and readings; [`runs()`] reads them |
 //! | `samples` | four samples a second |
+//! | `lock` | held by the process that records |
 //! | `heap-*.heap` | raw profiles, for [`crate::heap::read_profile`] |
 //! | `supervisor.json` | what a supervising process saw of the end: [`Witness`] |
 //! | `post-mortems.json` | the last ends and their counts: [`History`] |
 //!
-//! One process records into a folder at a time: the program sees to that. This room takes no
-//! observations of its own accord: whoever runs it says when.
+//! One process records into a folder at a time; a second one is told, and records nothing. This room takes no observations
+//! of its own accord: whoever runs it says when.
 
 mod crash;
 mod end;

@@ -215,8 +215,11 @@ fn is_fault(signal: i32) -> bool {
 
 /// What the last samples say of a death that nobody saw.
 fn infer(run: &RunEntries, samples: &[Observation]) -> (Cause, String) {
-    let (Some(limit_bytes), Some(last)) = (run.start.limit_bytes, samples.last()) else {
-        return (Cause::Killed, "without a limit or a sample the limit can't be suspected".to_owned());
+    let Some(limit_bytes) = run.start.limit_bytes else {
+        return (Cause::Killed, "no memory limit was known, so that none can be suspected".to_owned());
+    };
+    let Some(last) = samples.last() else {
+        return (Cause::Killed, "without a sample the limit can't be suspected".to_owned());
     };
     let used = |bytes: f64| bytes / limit_bytes as f64;
     let now = used(last.usage_bytes() as f64);

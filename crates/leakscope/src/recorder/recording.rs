@@ -2,7 +2,8 @@
 
 use std::{
     fmt::Display,
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -52,6 +53,8 @@ pub struct Recorder {
     folder: PathBuf,
     observer: Arc<Observer>,
     figures: Box<dyn Fn() -> Map<String, Value> + Send + Sync>,
+    /// Held while this run is recorded; `None`: another process records into the folder, or locks can't be had there.
+    claim: Mutex<Option<File>>,
     /// `None`: it could not be opened, or is closed.
     journal: Mutex<Option<Book>>,
     /// `None`: it could not be opened.
@@ -62,6 +65,27 @@ pub struct Recorder {
     on_problem: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
+/// Whether a folder is free to be recorded into.
+enum Claim {
+    /// Free until now. The lock holds as long as the file is open; the kernel takes it back when the process dies.
+    Ours(File),
+    /// Another recorder holds it.
+    Taken,
+    /// The folder can't be made or written, or its file system knows no locks.
+    NotToBeHad,
+}
+
+fn claim(folder: &Path) -> Claim {
+    let opened = fs::create_dir_all(folder)
+        .and_then(|()| File::options().create(true).truncate(false).write(true).open(folder.join("lock")));
+    let Ok(file) = opened else { return Claim::NotToBeHad };
+    match file.try_lock() {
+        Ok(()) => Claim::Ours(file),
+        Err(TryLockError::WouldBlock) => Claim::Taken,
+        Err(TryLockError::Error(_)) => Claim::NotToBeHad,
+    }
+}
+
 /// The journal, and what a new segment begins with.
 struct Book {
     journal: Journal,
@@ -70,14 +94,19 @@ struct Book {
 }
 
 impl Recorder {
-    /// Judges how the last run ended, then records this one. Installs handlers of SIGABRT, SIGSEGV and SIGBUS, which write
-    /// the crash down and go on to what was installed before; the first recorder of a process has them.
+    /// Judges how the last run ended, then records this one. Installs handlers of the signals that end a process
+    /// for what it did itself (SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP), which write the crash down and go on to what
+    /// was installed before; the first recorder of a process has them.
     ///
     /// Never fails: what is not to be had is told, and the program goes on without it. Blocks for some milliseconds, and
     /// for up to half a second where a heap profile of the last run has to be symbolized.
     pub(crate) fn start(config: Config) -> Self {
         let Config { folder, limit_bytes, settings, observer, figures, on_problem } = config;
-        let (history, written) = History::judge_and_write(&folder);
+        let claim = claim(&folder);
+        let (history, written) = match claim {
+            Claim::Taken => (History::read(&folder), Ok(())),
+            _ => History::judge_and_write(&folder),
+        };
         let last = history.post_mortems.first().map_or(0, |last| last.run);
         let mut recorder = Self {
             history,
@@ -85,6 +114,7 @@ impl Recorder {
             folder,
             observer,
             figures,
+            claim: Mutex::default(),
             journal: Mutex::new(None),
             ring: Mutex::new(None),
             last_reading: Mutex::default(),
@@ -97,6 +127,17 @@ impl Recorder {
         }
         if let Err(error) = written {
             recorder.warn(error);
+        }
+        match claim {
+            Claim::Taken => {
+                (recorder.on_problem)(&format!(
+                    "another process records into {}, so this one records nothing: give each process a folder of its own",
+                    recorder.folder.display()
+                ));
+                return recorder;
+            }
+            Claim::Ours(file) => recorder.claim = Mutex::new(Some(file)),
+            Claim::NotToBeHad => {}
         }
         let pid = std::process::id();
         let start = recorder.entry(What::Start(Start {
@@ -197,6 +238,7 @@ impl Recorder {
 
     fn close(&self) {
         *lock(&self.ring) = None;
+        *lock(&self.claim) = None;
         if let Some(book) = lock(&self.journal).take()
             && self.is_crash_recorder
         {

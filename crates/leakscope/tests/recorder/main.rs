@@ -199,6 +199,30 @@ fn patient_bus() {
 
 #[test]
 #[ignore = "run by a test below, in a process of its own"]
+fn patient_trap() {
+    let _recorder = folder_of_patient();
+    // SAFETY: raise(3) takes a plain number.
+    unsafe { libc::raise(libc::SIGTRAP) };
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
+fn patient_divides() {
+    let _recorder = folder_of_patient();
+    // SAFETY: raise(3) takes a plain number.
+    unsafe { libc::raise(libc::SIGFPE) };
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
+fn patient_illegal() {
+    let _recorder = folder_of_patient();
+    // SAFETY: raise(3) takes a plain number.
+    unsafe { libc::raise(libc::SIGILL) };
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
 fn patient_overflow() {
     #[expect(unconditional_recursion, reason = "it is what is tested")]
     fn deeper(depth: u64) -> u64 {
@@ -233,6 +257,9 @@ fn a_crash_is_written_down_and_ends_as_it_would_have() {
     crashes("patient_abort", "SIGABRT", libc::SIGABRT);
     crashes("patient_segv", "SIGSEGV", libc::SIGSEGV);
     crashes("patient_bus", "SIGBUS", libc::SIGBUS);
+    crashes("patient_trap", "SIGTRAP", libc::SIGTRAP);
+    crashes("patient_divides", "SIGFPE", libc::SIGFPE);
+    crashes("patient_illegal", "SIGILL", libc::SIGILL);
     // std tells the overflow by its handler, which ours goes on to, and aborts.
     let stderr = crashes("patient_overflow", "SIGSEGV", libc::SIGABRT);
     assert!(stderr.contains("has overflowed its stack"), "{stderr}");
@@ -257,6 +284,13 @@ fn patient_grows() {
         let due = Duration::from_secs_f64(bytes as f64 / 1e8);
         thread::sleep(due.saturating_sub(started.elapsed()));
     }
+}
+
+#[track_caller]
+fn assert_is_growth_site(location: &str) {
+    let line = location.strip_prefix("crates/leakscope/tests/recorder/main.rs:").expect(location);
+    let source = include_str!("main.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
+    assert!(source.contains("vec![1; 8 << 10]"), "{source}");
 }
 
 #[inline(never)]
@@ -288,13 +322,14 @@ fn at_100_mb_per_second_there_is_a_profile_and_it_names_the_line() {
     assert_eq!(newest.at.limit_share, Some(1.0));
     assert_eq!(newest.state["on"], "growth");
     let first = newest.growing.first().expect(&newest.profile);
-    let line =
-        first.location.strip_prefix("crates/leakscope/tests/recorder/main.rs:").expect(&first.location);
-    let source = include_str!("main.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
-    assert!(source.contains("vec![1; 8 << 10]"), "{source}");
+    assert_is_growth_site(&first.location);
     assert!(first.share > 0.9, "{first:?}");
     // The first threshold is the sure one; how far behind the later ones are depends on who else has the processors.
-    let thresholds: Vec<_> = newest.events.iter().filter(|event| event["what"] == "profile").collect();
+    let thresholds: Vec<_> = newest
+        .events
+        .iter()
+        .filter(|event| event["what"] == "profile" && event["percent"].is_u64())
+        .collect();
     assert_eq!(thresholds[0]["percent"], 70);
     assert!(first.bytes as f64 > 0.6 * LIMIT_BYTES as f64, "{first:?}");
 
@@ -341,4 +376,55 @@ fn the_last_ten_are_kept_and_all_are_counted() {
     assert_eq!(history.post_mortems.len(), 10);
     assert_eq!(history.ends(Cause::Stopped), 13);
     assert!(history.post_mortems.is_sorted_by(|newer, older| newer.run > older.run));
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
+fn patient_without_a_limit() {
+    let folder = env::var_os(FOLDER).expect("started by a test");
+    let limit = Limit { bytes: None, source: LimitSource::None };
+    let _instrument = Instrument::builder().record_in(folder).limit(limit).on_problem(|_| ()).start();
+    let mut held = Vec::new();
+    loop {
+        grow(&mut held);
+        say(format_args!("{} KiB", held.len() * 8));
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_without_a_limit_leaves_a_profile_that_names_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start("patient_without_a_limit", folder.path());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Far beyond the first doubling that counts, and looked at four times a second.
+    lines.find(|line| line.as_ref().unwrap() == "98304 KiB").expect("it grows").unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let newest = History::settle(folder.path()).post_mortems.remove(0);
+    assert_eq!((newest.cause, newest.certainty), (Cause::Killed, Certainty::Likely));
+    assert!(newest.evidence.iter().any(|says| says.contains("no memory limit was known")), "{newest:?}");
+    assert!(newest.profile.contains("the live heap had doubled"), "{}", newest.profile);
+    let first = newest.growing.first().expect(&newest.profile);
+    assert_is_growth_site(&first.location);
+}
+
+#[test]
+fn a_second_process_in_a_folder_records_nothing_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start("patient_busy", folder.path());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().unwrap().contains("number 5")).expect("it records").unwrap();
+    let (second, problems) = record(folder.path());
+    assert_eq!(second.recorder().history().post_mortems.len(), 0, "the first one lives");
+    let problems = problems.lock().unwrap().join("\n");
+    assert!(problems.contains("another process records into"), "{problems}");
+    second.recorder().event("unheard", Map::new());
+    second.0.stop();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let history = History::settle(folder.path());
+    assert_eq!((history.post_mortems.len(), history.post_mortems[0].pid), (1, child.id()));
+    let (runs, _) = recorder::runs(folder.path());
+    assert!(runs.iter().flat_map(|run| &run.events).all(|event| event.kind != "unheard"));
 }
