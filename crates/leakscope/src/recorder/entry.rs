@@ -30,6 +30,8 @@ pub(super) enum What {
     Start(Start),
     /// It stopped in good order.
     Stop,
+    /// It exited by itself, without having said that it stops.
+    Exit,
     /// It got a signal that ends it.
     Crash { signal: i32 },
     /// The program's state, which replaces the one before.
@@ -97,6 +99,8 @@ pub(super) struct RunEntries {
     pub state: Map<String, Value>,
     /// When it stopped in good order.
     pub stopped_unix_ms: Option<u64>,
+    /// Whether it exited by itself, without having said that it stops.
+    pub exited: bool,
     /// The first signal that was to end it.
     pub crash_signal: Option<i32>,
     /// Names of its heap profiles, oldest first, with what had happened when each was written.
@@ -142,6 +146,7 @@ pub(super) fn sort(entries: impl Iterator<Item = Entry>) -> Vec<RunEntries> {
         }
         match &entry.what {
             What::Stop => run.stopped_unix_ms = entry.unix_ms,
+            What::Exit => run.exited = true,
             What::Crash { signal } => run.crash_signal = run.crash_signal.or(Some(*signal)),
             What::State { state } => run.state.clone_from(state),
             What::Profile { file, percent, when, .. } => {

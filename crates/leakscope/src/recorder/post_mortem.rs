@@ -191,6 +191,10 @@ fn find_cause(run: &RunEntries, samples: &[Observation], witness: Option<&Dated>
         let says = format!("its own handler wrote down {}", signal_name(signal));
         return found(Crashed, Certain, Some(signal), says);
     }
+    if run.exited && witness.is_none() {
+        let says = "the process exited by itself: main returned, or something called exit, before it had said that it stops";
+        return found(Stopped, Certain, None, says.to_owned());
+    }
     let (inferred, reason) = infer(run, samples);
     let Some(Dated { witness: seen, .. }) = witness else {
         return found(inferred, Likely, None, format!("nobody saw the end; {reason}"));

@@ -268,14 +268,12 @@ impl Recorder {
     }
 
     fn install_crash_handler(&self) -> bool {
-        let records = crash::SIGNALS.map(|signal| {
-            let entry = Entry { run: self.run, unix_ms: None, what: What::Crash { signal } };
-            journal::framed(&entry.payload())
-        });
+        let record = |what| journal::framed(&Entry { run: self.run, unix_ms: None, what }.payload());
+        let records = crash::SIGNALS.map(|signal| record(What::Crash { signal }));
         let Some(descriptor) = lock(&self.journal).as_ref().map(|book| book.journal.descriptor()) else {
             return false;
         };
-        crash::install(descriptor, records).is_ok()
+        crash::install(descriptor, records, record(What::Exit)).is_ok()
     }
 
     /// Writes the end of the last run down beside its events: the post-mortems that are kept are fewer than the runs.

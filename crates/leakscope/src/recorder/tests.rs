@@ -340,6 +340,9 @@ fn who_wrote_it_down_is_certain() {
     use Certainty::Certain;
     let killed = libc::SIGKILL;
     judged(&[entry(What::Stop)], &[100], None, (Stopped, Certain));
+    judged(&[entry(What::Exit)], &[990], None, (Stopped, Certain));
+    // Who saw the exit code knows more.
+    judged(&[entry(What::Exit)], &[100], Some(witness(None, Some(101), Some(false))), (Crashed, Certain));
     let crash = judged(&[entry(What::Crash { signal: libc::SIGBUS })], &[999], None, (Crashed, Certain));
     assert_eq!(crash.signal.as_deref(), Some("SIGBUS"));
     judged(&[], &[100], Some(witness(Some(killed), None, Some(true))), (LimitKill, Certain));

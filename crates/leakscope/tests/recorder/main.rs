@@ -267,6 +267,23 @@ fn a_crash_is_written_down_and_ends_as_it_would_have() {
 
 #[test]
 #[ignore = "run by a test below, in a process of its own"]
+fn patient_exits() {
+    let _recorder = folder_of_patient();
+    std::process::exit(3);
+}
+
+#[test]
+fn an_exit_that_was_not_announced_is_no_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = start("patient_exits", folder.path()).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let newest = History::settle(folder.path()).post_mortems.remove(0);
+    assert_eq!((newest.cause, newest.certainty), (Cause::Stopped, Certainty::Certain), "{newest:?}");
+    assert!(newest.evidence[0].contains("exited by itself"), "{newest:?}");
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
 fn patient_grows() {
     let recording = folder_of_patient();
     recording.recorder().set_state(map("on", "growth"));
