@@ -7,6 +7,7 @@
 //! - [`trend`]: **when does it run out?** Slope, bytes per request and time to the limit, from samples.
 //! - [`recorder`]: **what was left?** A journal on disk that survives the process, and a post-mortem.
 //! - `request` (feature `tower`): how much of what one request allocated is still there when it is over.
+//! - [`proc`]: what the kernel says of any process and its cgroup; [`memory`] reads this process with it.
 //! - `http` (feature `axum`): all of it over HTTP.
 //!
 //! It asks the operating system and the allocator, never the program under study.
@@ -15,6 +16,7 @@ pub mod heap;
 #[cfg(feature = "axum")]
 pub mod http;
 pub mod memory;
+pub mod proc;
 pub mod recorder;
 #[cfg(feature = "tower")]
 pub mod request;

@@ -5,7 +5,7 @@ use std::{ffi::c_void, ptr};
 
 use tikv_jemalloc_ctl::raw;
 
-use super::mappings::Mapping;
+use crate::proc::Mapping;
 
 /// The page size that is reckoned with. Where the system's is larger, a page is asked for several times.
 pub(super) const PAGE: usize = 4096;

@@ -1,12 +1,12 @@
 //! The parts that sum to RSS. Everything is signed and nothing is clipped: what one source says too much, the part
 //! beside it shows.
 
-use super::{Part, Process, Quality, jemalloc, mappings::Owners};
+use super::{Part, ProcessMemory, Quality, jemalloc, mappings::Owners};
 
 /// Splits `process.rss_bytes`. Without `owners` (no `smaps`) the kernel's count of file pages is all there is;
 /// without `jemalloc` what anonymous memory there is stays unaccounted.
 pub(super) fn parts(
-    process: &Process,
+    process: &ProcessMemory,
     owners: Option<Owners>,
     jemalloc: Option<&jemalloc::Stats>,
 ) -> Vec<Part> {

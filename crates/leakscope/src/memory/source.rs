@@ -1,13 +1,13 @@
 //! The few figures that are cheap enough to read many times a second.
 
-use std::path::Path;
-
-use super::{Limit, LimitSource, cgroup, jemalloc, process::Statm};
+use super::{Limit, LimitSource, jemalloc};
+use crate::proc::{Cgroup, Process};
 
 /// Where to read, found once.
 pub(crate) struct Source {
+    process: Process,
     /// The cgroup whose limit is in force.
-    cgroup: Option<cgroup::Place>,
+    cgroup: Option<Cgroup>,
     /// Whether its usage is this process's alone.
     is_ours: bool,
 }
@@ -21,24 +21,23 @@ pub(crate) struct Reading {
 
 impl Source {
     pub fn new(limit: Limit) -> Self {
+        let process = Process::this();
         let cgroup = match limit.source {
-            LimitSource::CgroupV1 | LimitSource::CgroupV2 => {
-                cgroup::locate(Path::new("/"), std::process::id()).ok()
-            }
+            LimitSource::CgroupV1 | LimitSource::CgroupV2 => process.memory_cgroup().ok(),
             LimitSource::Watcher | LimitSource::None => None,
         };
-        let mut source = Self { cgroup, is_ours: false };
+        let mut source = Self { process, cgroup, is_ours: false };
         source.refresh();
         source
     }
 
     /// Looks again who else is in the cgroup.
     pub fn refresh(&mut self) {
-        self.is_ours = self.cgroup.as_ref().is_some_and(|place| place.is_of_only(std::process::id()));
+        self.is_ours = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.is_of_only(self.process.pid()));
     }
 
     pub fn read(&self) -> Reading {
-        let rss_bytes = rss_bytes();
+        let rss_bytes = self.rss_bytes();
         let usage_bytes = self.cgroup_usage_bytes().unwrap_or(rss_bytes);
         let live_heap_bytes = jemalloc::read().map_or(rss_bytes, |stats| stats.public.live_bytes);
         Reading { rss_bytes, live_heap_bytes, usage_bytes }
@@ -46,14 +45,14 @@ impl Source {
 
     /// The part of [`Self::read`] that is cheap enough for a hundred times a second.
     pub fn usage_bytes(&self) -> u64 {
-        self.cgroup_usage_bytes().unwrap_or_else(rss_bytes)
+        self.cgroup_usage_bytes().unwrap_or_else(|| self.rss_bytes())
     }
 
     fn cgroup_usage_bytes(&self) -> Option<u64> {
         self.cgroup.as_ref().filter(|_| self.is_ours)?.working_set_bytes()
     }
-}
 
-fn rss_bytes() -> u64 {
-    Statm::read().map_or(0, |statm| statm.rss_bytes)
+    fn rss_bytes(&self) -> u64 {
+        self.process.statm().map_or(0, |statm| statm.rss_bytes)
+    }
 }
