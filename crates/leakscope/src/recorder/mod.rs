@@ -30,6 +30,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
+mod cause;
 mod crash;
 mod entry;
 mod history;
@@ -44,11 +45,12 @@ mod thresholds;
 mod watch;
 mod witness;
 
+pub use cause::{Cause, Certainty, signal_name};
 use entry::{Entry, Start, What};
 pub use history::History;
 use journal::Journal;
 pub use journal::read_if_there;
-pub use post_mortem::{At, Cause, Certainty, Growing, PostMortem};
+pub use post_mortem::{At, Growing, PostMortem};
 pub use readings::Reading;
 use readings::Readings;
 use ring::Ring;
@@ -59,6 +61,7 @@ pub use witness::Witness;
 use crate::{
     heap::{Profiler, build_id},
     memory::{Limit, Sampler},
+    proc::Process,
 };
 
 const SEGMENT_BYTES: u64 = 512 << 10;
@@ -138,10 +141,10 @@ impl Recorder {
         if let Err(error) = written {
             shared.warn(error);
         }
-        let pid = std::process::id();
+        let process = Process::this();
         let start = shared.entry(What::Start(Start {
-            pid,
-            ticks: history::start_ticks(pid),
+            pid: process.pid(),
+            ticks: process.start_ticks(),
             build_id: build_id().to_owned(),
             limit_bytes: limit.bytes,
             settings,
@@ -319,24 +322,6 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 pub fn unix_ms_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGINT => "SIGINT",
-        libc::SIGILL => "SIGILL",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGSYS => "SIGSYS",
-        libc::SIGTERM => "SIGTERM",
-        other => return format!("signal {other}"),
-    };
-    name.to_owned()
 }
 
 /// A panic leaves nothing half done behind these locks.

@@ -4,51 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    cause::{Cause, Certainty, signal_name},
     entry::{Entry, Run},
     ring::Sample,
-    signal_name,
     witness::Dated,
 };
 use crate::trend::{self, MemorySample};
-
-/// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// Killed for its memory limit.
-    LimitKill,
-    /// Ended by a signal from outside.
-    Killed,
-    /// Ended by a fault of its own.
-    Crashed,
-    /// Stopped in good order.
-    Stopped,
-}
-
-impl Cause {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::LimitKill, Self::Killed, Self::Crashed, Self::Stopped];
-
-    /// As in JSON and in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LimitKill => "limit_kill",
-            Self::Killed => "killed",
-            Self::Crashed => "crashed",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// How sure a cause is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Certainty {
-    /// Whoever did it or saw it wrote it down.
-    Certain,
-    /// Inferred from the last sample.
-    Likely,
-}
 
 /// What was left of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -199,7 +160,7 @@ struct Finding {
 
 /// What the process itself wrote comes first, then what a supervisor saw, then what can be inferred.
 fn find_cause(run: &Run, samples: &[Sample], witness: Option<&Dated>) -> Finding {
-    use Cause::{Crashed, Killed, LimitKill, Stopped};
+    use Cause::{Crashed, Stopped};
     use Certainty::{Certain, Likely};
     let found = |cause, certainty, signal, evidence: String| {
         let supervisor = witness.map(|dated| dated.witness.evidence.clone());
@@ -217,22 +178,10 @@ fn find_cause(run: &Run, samples: &[Sample], witness: Option<&Dated>) -> Finding
     let Some(Dated { witness: seen, .. }) = witness else {
         return found(inferred, Likely, None, format!("nobody saw the end; {reason}"));
     };
-    let nothing = String::new();
-    match (seen.signal, seen.exit_code, seen.limit_kill) {
-        (signal, _, Some(true)) => found(LimitKill, Certain, signal, nothing),
-        (Some(libc::SIGKILL), _, None) => found(inferred, Likely, Some(libc::SIGKILL), reason),
-        (Some(signal), ..) if is_fault(signal) => found(Crashed, Certain, Some(signal), nothing),
-        (Some(signal), ..) => found(Killed, Certain, Some(signal), nothing),
-        (None, Some(0), _) => found(Stopped, Certain, None, nothing),
-        (None, Some(_), _) => found(Crashed, Certain, None, nothing),
-        (None, None, _) => found(inferred, Likely, None, reason),
+    match seen.proves() {
+        Some(cause) => found(cause, Certain, seen.signal, String::new()),
+        None => found(inferred, Likely, seen.signal, reason),
     }
-}
-
-/// Signals that the kernel sends for what the process itself did.
-fn is_fault(signal: i32) -> bool {
-    [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS]
-        .contains(&signal)
 }
 
 /// What the last samples say of a death that nobody saw.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    cause::Cause,
     entry::{self, What},
-    post_mortem::{Cause, PostMortem},
+    post_mortem::PostMortem,
     readings::Reading,
 };
 

@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     SEGMENT_BYTES,
+    cause::{Cause, Certainty},
     entry::{self, Entry, Run, Start, What},
     journal::{Contents, HEADER_BYTES, Journal, LONGEST_PAYLOAD_BYTES, framed},
-    post_mortem::{self, Cause, Certainty, LastProfile},
+    post_mortem::{self, LastProfile},
     readings::{PACE, Reading},
     ring::{self, Ring, SLOTS, Sample},
     runs::End,
