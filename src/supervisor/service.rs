@@ -10,7 +10,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Plan, console::Console, enforcer::Guard, lifeline::Supervised};
+use super::{console::Console, enforcer::Guard, lifeline::Supervised, plan::Plan, signals};
 
 /// How long the service may take to answer what it has begun, once it was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -88,7 +88,7 @@ impl Service {
     /// # Errors
     /// The kernel can't tell.
     pub async fn stop(&mut self, hurry: impl Future) -> io::Result<bool> {
-        send_signal(self.pid, libc::SIGTERM);
+        signals::send(self.pid, libc::SIGTERM);
         let patience = async {
             tokio::select! {
                 () = tokio::time::sleep(GRACE) => {}
@@ -103,13 +103,6 @@ impl Service {
         self.ended().await?;
         Ok(false)
     }
-}
-
-/// Sends a signal; that the process may have ended already is no error.
-pub(super) fn send_signal(pid: u32, signal: libc::c_int) {
-    let Ok(pid) = libc::pid_t::try_from(pid) else { return };
-    // SAFETY: kill(2) takes plain numbers; at worst there is no such process.
-    unsafe { libc::kill(pid, signal) };
 }
 
 #[cfg(target_os = "linux")]

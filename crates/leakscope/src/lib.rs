@@ -11,6 +11,7 @@
 //! - [`quantity`]: what is read of the process again and again.
 //! - [`recorder`]: **what was left?** A journal on disk that survives the process, and a post-mortem.
 //! - `request` (feature `tower`): how much of what one request allocated is still there when it is over.
+//! - [`proc`]: what the kernel says of any process and its cgroup; [`memory`] reads this process with it.
 //! - `http` (feature `axum`): all of it over HTTP.
 //!
 //! It asks the operating system and the allocator, never the program under study.
@@ -21,6 +22,7 @@ pub mod http;
 pub mod instrument;
 pub mod jemalloc;
 pub mod memory;
+pub mod proc;
 pub mod quantity;
 pub mod recorder;
 #[cfg(feature = "tower")]

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::Books;
 use crate::{
     heap::{Error, Snapshot, Status, Unwinder},
-    memory::Mapping,
+    proc::Mapping,
 };
 
 const NOT_BUILT: &str = "leakscope was built without its feature `jemalloc`";

@@ -5,7 +5,7 @@ use std::{ffi::c_void, ptr};
 
 use tikv_jemalloc_ctl::raw;
 
-use crate::memory::{Mapping, PAGE, resident_in};
+use crate::proc::{Mapping, PAGE, resident_in};
 
 /// Other runtimes reserve terabytes, and the kernel may merge them with a mapping of jemalloc's. In a mapping that is
 /// larger than this and twice what jemalloc has, stretches of this length with nothing resident are passed over.

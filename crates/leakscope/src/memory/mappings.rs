@@ -7,8 +7,10 @@
 //! differ. And their sizes have to add up to `stats.mapped + stats.retained`, to the byte. Where they don't (another
 //! library reserves memory the same way, or the system never overcommits) [`crate::jemalloc`] is asked page by page.
 
-use super::{PAGE, resident_in};
-use crate::jemalloc::{Books, resident_bytes};
+use crate::{
+    jemalloc::{Books, resident_bytes},
+    proc::{Backing, Mapping, PAGE, resident_in},
+};
 
 /// glibc's arenas are aligned to this, and reserve as much.
 const GLIBC_ARENA: usize = 64 << 20;
@@ -17,39 +19,6 @@ const LARGEST_GUARD: usize = 64 << 10;
 /// How far above a thread's list of robust locks its stack may end: the rest of its descriptor, on some machines its
 /// thread-local variables.
 const ABOVE_DESCRIPTOR: usize = 64 << 10;
-
-/// What backs a mapping, as its path in `smaps` tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Backing {
-    Anonymous,
-    File,
-    SharedMemory,
-    /// The C heap that grows by `brk`.
-    Heap,
-    MainStack,
-    /// `[vdso]` and its like.
-    Kernel,
-}
-
-/// One mapping: where it is, what backs it, and how much of it is resident.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Mapping {
-    pub start: usize,
-    pub end: usize,
-    pub backing: Backing,
-    pub writable: bool,
-    /// Neither readable, writable nor executable: a guard, or address space kept for later.
-    pub inaccessible: bool,
-    /// Made with `MAP_NORESERVE`.
-    pub noreserve: bool,
-    pub rss_bytes: u64,
-}
-
-impl Mapping {
-    pub fn len(&self) -> usize {
-        self.end - self.start
-    }
-}
 
 /// Resident bytes by owner; the sum is that of all mappings.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! The parts that sum to RSS. Everything is signed and nothing is clipped: what one source says too much, the part
 //! beside it shows.
 
-use super::{LIVE_HEAP, Part, Process, Quality, UNACCOUNTED, mappings::Owners};
+use super::{LIVE_HEAP, Part, ProcessMemory, Quality, UNACCOUNTED, mappings::Owners};
 use crate::jemalloc::{Books, Sampled};
 
 /// Splits `process.rss_bytes`. Without `owners` (no `smaps`) the kernel's count of file pages is all there is;
 /// without `jemalloc` what anonymous memory there is stays unaccounted.
-pub(super) fn parts(process: &Process, owners: Option<Owners>, jemalloc: Option<&Books>) -> Vec<Part> {
+pub(super) fn parts(process: &ProcessMemory, owners: Option<Owners>, jemalloc: Option<&Books>) -> Vec<Part> {
     use Quality::{Estimate, Exact};
     let mut parts = Vec::with_capacity(10);
     let mut add = |part, bytes: i64, quality| parts.push(Part { part, bytes, quality });

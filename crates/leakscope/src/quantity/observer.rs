@@ -1,7 +1,6 @@
 //! Takes observations of this process.
 
 use std::{
-    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -10,14 +9,18 @@ use std::{
 };
 
 use super::{Observation, Pace, moment::Moment};
-use crate::memory::{Limit, LimitSource, Place, locate};
+use crate::{
+    memory::{Limit, LimitSource},
+    proc::{Cgroup, Process},
+};
 
 /// Where to read, found once, and the last values of what is read seldom.
 pub(crate) struct Observer {
     started: Instant,
     requests: Arc<AtomicU64>,
+    process: Process,
     /// The cgroup whose limit is in force.
-    cgroup: Option<Place>,
+    cgroup: Option<Cgroup>,
     /// Whether its usage is this process's alone.
     is_ours: AtomicBool,
     /// The observation with the newest slow quantities.
@@ -27,13 +30,15 @@ pub(crate) struct Observer {
 impl Observer {
     /// Reads everything once. `requests` counts those served so far.
     pub fn new(limit: Limit, requests: Arc<AtomicU64>) -> Self {
+        let process = Process::this();
         let cgroup = match limit.source {
-            LimitSource::CgroupV1 | LimitSource::CgroupV2 => locate(Path::new("/"), std::process::id()).ok(),
+            LimitSource::CgroupV1 | LimitSource::CgroupV2 => process.memory_cgroup().ok(),
             LimitSource::Watcher | LimitSource::None => None,
         };
         let observer = Self {
             started: Instant::now(),
             requests,
+            process,
             cgroup,
             is_ours: AtomicBool::new(false),
             slow: Mutex::new(Observation::new(0.0, 0, 0, |_| None)),
@@ -44,7 +49,7 @@ impl Observer {
 
     /// The values now; of the slow quantities the last ones. Some tens of microseconds.
     pub fn now(&self) -> Observation {
-        let moment = Moment::new(self.own_cgroup());
+        let moment = self.moment();
         let slow = *self.slow();
         self.observe(|quantity| match quantity.pace {
             Pace::Each => (quantity.read)(&moment),
@@ -54,9 +59,9 @@ impl Observer {
 
     /// Reads the slow quantities, and looks again who else is in the cgroup. Milliseconds.
     pub fn read_slow(&self) {
-        let is_ours = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.is_of_only(std::process::id()));
+        let is_ours = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.is_of_only(self.process.pid()));
         self.is_ours.store(is_ours, Relaxed);
-        let moment = Moment::new(self.own_cgroup());
+        let moment = self.moment();
         let read = self.observe(|quantity| match quantity.pace {
             Pace::Each => None,
             Pace::Slow => (quantity.read)(&moment),
@@ -66,7 +71,7 @@ impl Observer {
 
     /// What counts against the limit now: cheap enough for a hundred times a second.
     pub fn usage_bytes(&self) -> u64 {
-        Moment::new(self.own_cgroup()).usage_bytes().map_or(0, |bytes| bytes as u64)
+        self.moment().usage_bytes().map_or(0, |bytes| bytes as u64)
     }
 
     fn observe(&self, value_of: impl FnMut(&super::Quantity) -> Option<i64>) -> Observation {
@@ -79,7 +84,11 @@ impl Observer {
         )
     }
 
-    fn own_cgroup(&self) -> Option<&Place> {
+    fn moment(&self) -> Moment<'_> {
+        Moment::new(&self.process, self.own_cgroup())
+    }
+
+    fn own_cgroup(&self) -> Option<&Cgroup> {
         self.cgroup.as_ref().filter(|_| self.is_ours.load(Relaxed))
     }
 

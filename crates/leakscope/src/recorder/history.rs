@@ -5,13 +5,16 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    end::Cause,
+    cause::Cause,
     entry::{self, RunEntries},
     files::{read_if_there, replace, unix_ms_now},
     post_mortem::{self, Growing, LastProfile, PostMortem},
     ring, thresholds, witness,
 };
-use crate::heap::{self, By};
+use crate::{
+    heap::{self, By},
+    proc::Process,
+};
 
 const NAME: &str = "post-mortems.json";
 /// Post-mortems kept.
@@ -137,20 +140,5 @@ fn last_profile(folder: &Path, run: &RunEntries) -> LastProfile {
 
 /// Whether the process of a run is still there: its number, and its start, since numbers come again.
 fn is_alive(run: &RunEntries) -> bool {
-    let Ok(pid) = libc::pid_t::try_from(run.start.pid) else { return false };
-    // SAFETY: kill(2) with signal 0 sends nothing.
-    let exists = unsafe { libc::kill(pid, 0) } == 0
-        || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied;
-    exists && run.start.ticks.is_none_or(|ticks| start_ticks(run.start.pid) == Some(ticks))
-}
-
-/// When the kernel started a process, in its own ticks; `None`: no such process (or one that has ended and was not waited
-/// for), or not Linux.
-pub(super) fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    // proc(5): starttime is field 22, the state is field 3.
-    fields.nth(18).filter(|_| state != "Z" && state != "X")?.parse().ok()
+    Process::recorded(run.start.pid, run.start.ticks).is_alive()
 }

@@ -18,6 +18,7 @@
 //! One process records into a folder at a time; a second one is told, and records nothing. This room takes no observations
 //! of its own accord: whoever runs it says when.
 
+mod cause;
 mod crash;
 mod end;
 mod entry;
@@ -35,7 +36,8 @@ mod tests;
 mod thresholds;
 mod witness;
 
-pub use end::{Cause, Certainty, End};
+pub use cause::{Cause, Certainty, signal_name};
+pub use end::End;
 pub use files::{read_if_there, replace, unix_ms_now};
 pub use history::History;
 pub(crate) use lookout::{Lookout, Save};

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    end::{Cause, Certainty, End, signal_name},
+    cause::{Cause, Certainty, signal_name},
+    end::End,
     entry::{Entry, RunEntries},
     ring::Recorded,
     witness::Dated,
@@ -177,7 +178,7 @@ struct Finding {
 
 /// What the process itself wrote comes first, then what a supervisor saw, then what can be inferred.
 fn find_cause(run: &RunEntries, samples: &[Observation], witness: Option<&Dated>) -> Finding {
-    use Cause::{Crashed, Killed, LimitKill, Stopped};
+    use Cause::{Crashed, Stopped};
     use Certainty::{Certain, Likely};
     let found = |cause, certainty, signal, evidence: String| {
         let supervisor = witness.map(|dated| dated.witness.evidence.clone());
@@ -199,22 +200,10 @@ fn find_cause(run: &RunEntries, samples: &[Observation], witness: Option<&Dated>
     let Some(Dated { witness: seen, .. }) = witness else {
         return found(inferred, Likely, None, format!("nobody saw the end; {reason}"));
     };
-    let nothing = String::new();
-    match (seen.signal, seen.exit_code, seen.limit_kill) {
-        (signal, _, Some(true)) => found(LimitKill, Certain, signal, nothing),
-        (Some(libc::SIGKILL), _, None) => found(inferred, Likely, Some(libc::SIGKILL), reason),
-        (Some(signal), ..) if is_fault(signal) => found(Crashed, Certain, Some(signal), nothing),
-        (Some(signal), ..) => found(Killed, Certain, Some(signal), nothing),
-        (None, Some(0), _) => found(Stopped, Certain, None, nothing),
-        (None, Some(_), _) => found(Crashed, Certain, None, nothing),
-        (None, None, _) => found(inferred, Likely, None, reason),
+    match seen.proves() {
+        Some(cause) => found(cause, Certain, seen.signal, String::new()),
+        None => found(inferred, Likely, seen.signal, reason),
     }
-}
-
-/// Signals that the kernel sends for what the process itself did.
-fn is_fault(signal: i32) -> bool {
-    [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS]
-        .contains(&signal)
 }
 
 /// What the last samples say of a death that nobody saw.

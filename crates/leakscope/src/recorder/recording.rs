@@ -17,7 +17,7 @@ use super::{
     crash,
     entry::{Entry, Start, What},
     files::unix_ms_now,
-    history::{History, start_ticks},
+    history::History,
     journal::{self, Journal},
     readings::Reading,
     ring::Ring,
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     heap::build_id,
     lock::lock,
+    proc::Process,
     quantity::{Observation, Observer},
 };
 
@@ -139,10 +140,10 @@ impl Recorder {
             Claim::Ours(file) => recorder.claim = Mutex::new(Some(file)),
             Claim::NotToBeHad => {}
         }
-        let pid = std::process::id();
+        let process = Process::this();
         let start = recorder.entry(What::Start(Start {
-            pid,
-            ticks: start_ticks(pid),
+            pid: process.pid(),
+            ticks: process.start_ticks(),
             build_id: build_id().to_owned(),
             limit_bytes,
             settings,

@@ -5,7 +5,8 @@ use std::{fs, path::Path};
 use serde_json::{Map, Value, json};
 
 use super::{
-    end::{Cause, Certainty, End},
+    cause::{Cause, Certainty},
+    end::End,
     entry::{self, Entry, RunEntries, Start, What},
     journal::{Contents, HEADER_BYTES, Journal, LONGEST_PAYLOAD_BYTES, framed},
     post_mortem::{self, LastProfile},
