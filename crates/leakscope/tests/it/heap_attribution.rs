@@ -232,7 +232,7 @@ fn groups_by_line_function_and_file() {
 
         let functions = snapshot.sites(By::Function);
         let function =
-            functions.iter().find(|site| site.location == "heap_attribution::leak_plainly").unwrap();
+            functions.iter().find(|site| site.location == "it::heap_attribution::leak_plainly").unwrap();
         assert_eq!((function.line, function.file.as_str()), (line_a, FILE));
 
         let files = snapshot.sites(By::File);
