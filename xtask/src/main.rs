@@ -1,6 +1,6 @@
 //! The one door for contributors: `cargo xtask --help` says what there is.
 //!
-//! Each command is a script of `.ci/`, a call of cargo, or [`tidy`]. What a command does stands there, so that CI and a
+//! Each command is a script of `.ci/`, a call of cargo, or `tidy`. What a command does stands there, so that CI and a
 //! contributor run the same.
 
 mod tidy;
@@ -22,7 +22,11 @@ const COMMANDS: &[Door] = &[
     Door { name: "tidy", about: "the rules of the house: rooms, names, lists in documents (1 s)", run: tidy },
     Door { name: "test", about: "quick tests, what cargo calls `cargo test` (minutes)", run: test },
     Door { name: "gate", about: "everything that must hold before a change lands (35 min)", run: gate },
-    Door { name: "long", about: "the gate, and in full what it repeats only a few times (hours)", run: long },
+    Door {
+        name: "long",
+        about: "in full, what the gate repeats only a few times: trend, recorder, kills (half an hour)",
+        run: long,
+    },
     Door {
         name: "labs",
         about: "follows labs/*.md as a learner does, or only the files that you name",

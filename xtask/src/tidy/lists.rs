@@ -158,18 +158,25 @@ fn variables(path: &str, text: &str, tree: &Tree) -> Vec<String> {
     unread.iter().map(|name| format!("{path}: names the variable {name}, which nothing reads")).collect()
 }
 
-/// Files of this repository that a document names in backticks or links to: they are there.
+/// Files of this repository that a document links to, or names in backticks, with a test in it (`tests/it/a.rs::works`) or
+/// without: they are there.
 fn places(path: &str, text: &str, tree: &Tree) -> Vec<String> {
     const FOLDERS: &[&str] =
         &[".ci/", ".cargo/", "benches/", "crates/", "exercises/", "k6/", "labs/", "src/", "tests/", "xtask/"];
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let named = text.match_indices('`').filter_map(|(at, _)| {
         let word = text[at + 1..].split('`').next()?;
-        let word = word.split(':').next()?.trim_end_matches('/');
-        let plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
-        (plain && FOLDERS.iter().any(|folder| word.starts_with(folder))).then(|| (at, word.to_owned()))
+        let (file, test) = word.split_once("::").unwrap_or((word.split(':').next()?, ""));
+        let file = file.trim_end_matches('/');
+        let plain = file.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        (plain && FOLDERS.iter().any(|folder| file.starts_with(folder))).then_some((at, file, test))
     });
-    let named = named.filter(|(_, word)| !tree.has(word) && !tree.has(&format!("{folder}/{word}")));
+    let named = named.filter_map(|(at, file, test)| {
+        let there = tree.has(file) || tree.has(&format!("{folder}/{file}"));
+        let missing_test = !test.is_empty() && !tree.text(file).contains(&format!("fn {test}("));
+        let missing = if missing_test { format!("{file}::{test}") } else { file.to_owned() };
+        (!there || missing_test).then_some((at, missing))
+    });
     let linked = text.match_indices("](").filter_map(|(at, _)| {
         let target = text[at + 2..].split([')', '#']).next()?;
         let outside = target.is_empty() || target.contains("://") || target.contains(' ');
@@ -244,11 +251,12 @@ mod tests {
         assert_eq!(found, ["README.md: names the variable LEAKLAB_C, which nothing reads"]);
         let found = places(
             "labs/README.md",
-            "`src/a.rs:5` `src/b.rs`\n[a](1-x.md#there) [b](../c.md) [d](https://e)",
+            "`src/a.rs:5` `src/b.rs` `src/a.rs::works`\n[a](1-x.md#there) [b](../c.md) [d](https://e)",
             &tree,
         );
         let expected = [
             "labs/README.md:1: names src/b.rs, which is not there",
+            "labs/README.md:1: names src/a.rs::works, which is not there",
             "labs/README.md:2: names labs/../c.md, which is not there",
         ];
         assert_eq!(found, expected);

@@ -108,8 +108,8 @@ fn plain(code: &str, at: usize) -> (Vec<String>, usize) {
 /// The parts between the commas that are in no inner bracket.
 fn parts(bytes: &[u8], from: usize, to: usize) -> Vec<(usize, usize)> {
     let (mut found, mut depth, mut begin) = (Vec::new(), 0, from);
-    for at in from..to {
-        match bytes[at] {
+    for (at, byte) in bytes.iter().enumerate().take(to).skip(from) {
+        match byte {
             b'{' => depth += 1,
             b'}' => depth -= 1,
             b',' if depth == 0 => {

@@ -28,7 +28,7 @@ fn without_comments_and_strings(source: &str) -> String {
 /// Whether the letter at `at` belongs to a longer word: `r` in `for`, but not in `br"..."`.
 fn follows_word(bytes: &[u8], at: usize) -> bool {
     let before = |back: usize| at.checked_sub(back).map_or(b' ', |place| bytes[place]);
-    is_word(before(1)) && !(before(1) == b'b' && !is_word(before(2)))
+    is_word(before(1)) && (before(1) != b'b' || is_word(before(2)))
 }
 
 fn line_end(bytes: &[u8], at: usize) -> usize {
