@@ -1,11 +1,6 @@
 //! The command line: what it lists, what it refuses, and with which exit code.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
 use crate::support::Service;
 

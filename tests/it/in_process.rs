@@ -1,5 +1,4 @@
 //! The service in the test's own process: asked directly, without a network.
-#![allow(dead_code)] // each test binary uses its own part
 
 use std::{path::Path, sync::Arc};
 

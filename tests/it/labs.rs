@@ -1,10 +1,6 @@
 //! The labs' checks against the running binary: before the effect they fail, after it they pass, whoever died in between.
 
-use std::{
-    process::{Command, Output},
-    thread,
-    time::Duration,
-};
+use std::{process::Output, thread, time::Duration};
 
 use crate::support::{Service, agent, eventually, lab::Lab, ok, post};
 use leaklab::vitals::Vitals;

@@ -2,7 +2,7 @@
 //! keeps nothing is flat; and the time to the limit is what then happens.
 
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };

@@ -1,10 +1,6 @@
 //! What the next start says of a service that was killed, crashed, stopped, or ran out of memory.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-    thread,
-};
+use std::{path::Path, process::Output, thread};
 
 use crate::support::{Service, get, lab::Lab, metric, send_signal};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::mpsc,
 };
 
