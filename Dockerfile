@@ -9,10 +9,12 @@ WORKDIR /leaklab
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY crates/leakscope/Cargo.toml crates/leakscope/
+COPY xtask/Cargo.toml xtask/
 # arm64 kernels have pages of 4, 16 or 64 KiB: jemalloc takes those up to the size that it was built for.
 RUN if [ "$(uname -m)" = aarch64 ]; then echo export JEMALLOC_SYS_WITH_LG_PAGE=16; fi >/build-env \
  && sed -i '/^\[\[/,/^$/d' Cargo.toml crates/leakscope/Cargo.toml \
- && mkdir -p src crates/leakscope/src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs crates/leakscope/src/lib.rs \
+ && mkdir -p src crates/leakscope/src xtask/src && echo 'fn main() {}' | tee src/main.rs xtask/src/main.rs \
+ && touch src/lib.rs crates/leakscope/src/lib.rs \
  && . /build-env && cargo build --release --locked --bin leaklab \
  && cargo clean --release -p leaklab -p leakscope
 

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::mpsc,
 };
 
@@ -23,7 +23,7 @@ impl Lab {
     /// Starts it with more arguments.
     pub fn start(arguments: &[&str]) -> Self {
         let data_dir = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leaklab"));
+        let mut command = serve::leaklab();
         command
             .args(["lab", "--listen", "127.0.0.1:0", "--work-ms", "0", "--log-format", "json"])
             .args(arguments)

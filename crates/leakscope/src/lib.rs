@@ -1,4 +1,4 @@
-#![cfg_attr(feature = "axum", doc = include_str!("../README.md"))]
+#![cfg_attr(all(feature = "axum", feature = "jemalloc"), doc = include_str!("../README.md"))]
 //!
 //! # The rooms
 //!

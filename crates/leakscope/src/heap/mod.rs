@@ -8,7 +8,8 @@
 //! the application: not the allocator's, not the standard library's, not a dependency's that allocated on its behalf.
 //! Which crates are the application's own follows from where their sources lie; nothing needs to be registered.
 //!
-//! ```no_run
+#![cfg_attr(feature = "jemalloc", doc = "```no_run")]
+#![cfg_attr(not(feature = "jemalloc"), doc = "```ignore")]
 //! leakscope::jemalloc!();
 //!
 //! fn main() -> Result<(), leakscope::heap::Error> {

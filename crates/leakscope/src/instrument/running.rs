@@ -28,7 +28,8 @@ const RECORDED: Duration = Duration::from_millis(250);
 /// The instrument, running: what is held, who allocated it, how fast it grows, and a record that outlives the process.
 /// Clones are the same one; it ends with the last of them.
 ///
-/// ```no_run
+#[cfg_attr(feature = "jemalloc", doc = "```no_run")]
+#[cfg_attr(not(feature = "jemalloc"), doc = "```ignore")]
 /// use leakscope::Instrument;
 ///
 /// leakscope::jemalloc!();

@@ -6,7 +6,8 @@
 //! of the last byte of it; a [`Sink`] is told then, once, also when the handler panicked or the client went away.
 //! This module knows of HTTP and of the allocator, and of no particular service, metric or tracer.
 //!
-//! ```no_run
+#![cfg_attr(feature = "jemalloc", doc = "```no_run")]
+#![cfg_attr(not(feature = "jemalloc"), doc = "```ignore")]
 //! use axum::{Router, routing::get};
 //! use leakscope::request::{Measured, RequestAccounting};
 //!
@@ -56,7 +57,7 @@
 //! # What it costs
 //!
 //! About 0.5 microseconds of processor time for a request with one header and 0.8 for one with eight, measured on a
-//! busy two-core machine by `cargo test --release -p leakscope --test request_cost -- --ignored --nocapture`. Most of it
+//! busy two-core machine by `cargo test --release -p leakscope --test it request_cost -- --ignored --nocapture`. Most of it
 //! is the copies of the two heads; a further poll is two reads of the counters at each edge. No body is copied. The
 //! layer's own memory counts for nobody but a layer around it: some 400 bytes, the original head with the part of the
 //! server's read buffer that it is a slice of, and 64 bytes for each frame of the response that the server has not yet

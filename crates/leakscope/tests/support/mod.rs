@@ -7,7 +7,7 @@ use std::{
 
 const ROLE: &str = "LEAKSCOPE_TEST_ROLE";
 
-/// Runs `body` in a process in which only the test `name` runs, with these environment variables and none of
+/// Runs `body` in a process in which only the test `name` (with its modules) runs, with these environment variables and none of
 /// jemalloc's from outside.
 #[track_caller]
 #[allow(dead_code, reason = "not every test binary uses all of this")]
