@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::{Counted, Guard, requests::Requests, routes};
 use crate::{
-    instrument::{self, Instrument},
+    instrument::{Instrument, InstrumentBuilder},
     memory::Limit,
     recorder::{PostMortem, Recorder},
     request::{self, RequestAccounting},
@@ -46,7 +46,7 @@ pub(super) struct Parts {
 /// What to start, and how. Nothing needs to be set.
 #[derive(Default)]
 pub struct Builder {
-    instrument: instrument::Builder,
+    instrument: InstrumentBuilder,
     allowed_hosts: Vec<String>,
 }
 

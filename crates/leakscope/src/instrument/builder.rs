@@ -9,14 +9,13 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    Instrument,
     ring::{USUAL_CAPACITY, USUAL_INTERVAL},
     watch::OnChange,
 };
 use crate::{memory::Limit, trend::TrendReport};
 
 /// What to start, and how. Nothing needs to be set.
-pub struct Builder {
+pub struct InstrumentBuilder {
     pub(super) folder: Option<PathBuf>,
     pub(super) settings: Map<String, Value>,
     pub(super) figures: Box<dyn Fn() -> Map<String, Value> + Send + Sync>,
@@ -28,7 +27,7 @@ pub struct Builder {
     pub(super) on_verdict: OnChange,
 }
 
-impl Default for Builder {
+impl Default for InstrumentBuilder {
     fn default() -> Self {
         Self {
             folder: None,
@@ -44,7 +43,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl InstrumentBuilder {
     /// Records into that folder, for a post-mortem at the next start: see [`recorder`](crate::recorder). One process at a time.
     pub fn record_in(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
@@ -71,7 +70,7 @@ impl Builder {
     }
 
     /// The program's own count of requests served, which the trend is told by. Unless set, the instrument has one of its own:
-    /// [`Instrument::requests`].
+    /// [`Instrument::requests`](super::Instrument::requests).
     pub fn requests(mut self, requests: Arc<AtomicU64>) -> Self {
         self.requests = requests;
         self
@@ -100,14 +99,5 @@ impl Builder {
     pub fn on_verdict(mut self, tell: impl Fn(&TrendReport, &TrendReport) + Send + 'static) -> Self {
         self.on_verdict = Box::new(tell);
         self
-    }
-
-    /// Starts everything. Blocks for some milliseconds, and for up to half a second where a heap profile of the last run
-    /// has to be symbolized. What can't be done here is told, and is in [`Instrument::problems`].
-    ///
-    /// # Panics
-    /// If the operating system can't start a thread.
-    pub fn start(self) -> Instrument {
-        Instrument::start(self)
     }
 }

@@ -11,7 +11,7 @@ mod ring;
 mod running;
 mod watch;
 
-pub use builder::Builder;
+pub use builder::InstrumentBuilder;
 pub use profiles::{Compared, Profiles};
 pub use ring::{USUAL_CAPACITY, USUAL_INTERVAL};
 pub use running::Instrument;

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Builder, Profiles,
+    Profiles,
+    builder::InstrumentBuilder,
     clock::{Clock, Subscriber},
     ring::Ring,
     watch::{self, Latest, Window},
@@ -58,13 +59,21 @@ struct Parts {
 
 impl Instrument {
     /// What to start, and how.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> InstrumentBuilder {
+        InstrumentBuilder::default()
     }
 
-    pub(super) fn start(builder: Builder) -> Self {
-        let Builder {
-            folder, settings, figures, requests, interval, capacity, on_problem, on_verdict, ..
+    fn start(builder: InstrumentBuilder) -> Self {
+        let InstrumentBuilder {
+            folder,
+            settings,
+            figures,
+            requests,
+            interval,
+            capacity,
+            on_problem,
+            on_verdict,
+            ..
         } = builder;
         let limit = builder.limit.unwrap_or_else(|| memory::limit(None));
         let profiler = Profiler::start();
@@ -180,7 +189,7 @@ impl Instrument {
         self.recorder()?.history().post_mortems.first()
     }
 
-    /// The flight recorder, for events and state of the program's own; `None` unless [asked for](Builder::record_in).
+    /// The flight recorder, for events and state of the program's own; `None` unless [asked for](InstrumentBuilder::record_in).
     pub fn recorder(&self) -> Option<&Recorder> {
         self.0.recorder.as_deref()
     }
@@ -191,6 +200,17 @@ impl Instrument {
         if let Some(recorder) = self.recorder() {
             recorder.stop();
         }
+    }
+}
+
+impl InstrumentBuilder {
+    /// Starts everything. Blocks for some milliseconds, and for up to half a second where a heap profile of the last run
+    /// has to be symbolized. What can't be done here is told, and is in [`Instrument::problems`].
+    ///
+    /// # Panics
+    /// If the operating system can't start a thread.
+    pub fn start(self) -> Instrument {
+        Instrument::start(self)
     }
 }
 
