@@ -46,7 +46,6 @@ mod unwind;
 
 pub use diff::{Growth, diff, growing};
 #[cfg(target_os = "linux")]
-pub(crate) use parse::mapping as parse_code_mapping;
 pub use pprof_file::read_pprof;
 pub use profiler::Profiler;
 pub use profiles::{Compared, Profiles};

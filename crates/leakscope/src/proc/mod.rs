@@ -19,12 +19,14 @@
 mod cgroup;
 mod folder;
 mod life;
+mod maps;
 mod process;
 mod resident;
 mod smaps;
 mod statm;
 
 pub use cgroup::{Cgroup, CgroupMemory, CgroupVersion, NoCgroup};
+pub use maps::CodeMapping;
 pub use process::Process;
 pub use resident::ResidentMemory;
 pub use smaps::{Backing, Mapping, Smaps};
