@@ -11,7 +11,7 @@ use super::{Failure, instance::Instance};
 use crate::{
     config::{BadSettings, RawSettings, Settings},
     post_mortem, recording,
-    supervisor::{self, Console, Ending, Enforce, Plan},
+    supervisor::{self, Console, Ending, Enforce, LabPlan},
 };
 
 /// Arguments of `leaklab lab`.
@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (settings, enforce) = arguments.judge().map_err(Failure::usage)?;
     let instance = Instance::claim(&settings.data_dir)?;
     let address = free_address(settings.listen)?;
-    let plan = Plan {
+    let plan = LabPlan {
         program: env::current_exe().map_err(Failure::unavailable)?,
         arguments: serve_arguments(&arguments.settings, address, std::io::stdout().is_terminal()),
         address,

@@ -71,10 +71,10 @@ impl Enforcer {
     ///
     /// # Errors
     /// The cgroup can't be made.
-    pub fn guard(&self, limit_bytes: u64) -> io::Result<Guard> {
+    pub fn guard(&self, limit_bytes: u64) -> io::Result<LimitGuard> {
         match self {
-            Self::Cgroup(parent) => LimitedCgroup::create(parent, limit_bytes).map(Guard::Cgroup),
-            Self::Watcher { .. } => Ok(Guard::Watcher { limit_bytes, watcher: None }),
+            Self::Cgroup(parent) => LimitedCgroup::create(parent, limit_bytes).map(LimitGuard::Cgroup),
+            Self::Watcher { .. } => Ok(LimitGuard::Watcher { limit_bytes, watcher: None }),
         }
     }
 
@@ -98,7 +98,7 @@ impl Enforcer {
 
 /// The limit of one life.
 #[derive(Debug)]
-pub enum Guard {
+pub enum LimitGuard {
     /// Removed with the guard.
     Cgroup(LimitedCgroup),
     /// Started once there is a process.
@@ -132,7 +132,7 @@ pub enum KillReport {
     },
 }
 
-impl Guard {
+impl LimitGuard {
     /// The file by which the child enters its cgroup, before it becomes the service.
     ///
     /// # Errors

@@ -10,11 +10,11 @@ use super::{
     backoff::Backoff,
     console::Console,
     ending::{self, Ending},
-    enforcer::{Enforce, Enforcer, Guard},
-    plan::{Plan, reachable},
+    enforcer::{Enforce, Enforcer, LimitGuard},
+    plan::{LabPlan, reachable},
     poll::{self, Heard, Poll},
     recent::RecentVitals,
-    service::Service,
+    service::ServiceProcess,
     signals::StopSignals,
 };
 use crate::http::client::Client;
@@ -56,7 +56,7 @@ pub type DescribeEnd<'a> = &'a dyn Fn(&Ending) -> Option<String>;
 ///
 /// # Errors
 /// See [`Failure`]; that the service dies again and again is none.
-pub fn run(plan: &Plan, console: Console, describe_end: DescribeEnd<'_>) -> Result<(), Failure> {
+pub fn run(plan: &LabPlan, console: Console, describe_end: DescribeEnd<'_>) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::System)?;
     runtime.block_on(Lab::new(plan, console, describe_end)?.run())
@@ -64,7 +64,7 @@ pub fn run(plan: &Plan, console: Console, describe_end: DescribeEnd<'_>) -> Resu
 
 /// The lab between two starts of the service.
 struct Lab<'a> {
-    plan: &'a Plan,
+    plan: &'a LabPlan,
     describe_end: DescribeEnd<'a>,
     console: Arc<Console>,
     client: Client,
@@ -84,7 +84,7 @@ enum Outcome {
 }
 
 impl<'a> Lab<'a> {
-    fn new(plan: &'a Plan, console: Console, describe_end: DescribeEnd<'a>) -> Result<Self, Failure> {
+    fn new(plan: &'a LabPlan, console: Console, describe_end: DescribeEnd<'a>) -> Result<Self, Failure> {
         Ok(Self {
             plan,
             describe_end,
@@ -125,7 +125,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Starts the service under its limit. Where it can't enter the cgroup after all, the watcher takes over, if it may.
-    fn start(&mut self) -> Result<(Service, Guard), Failure> {
+    fn start(&mut self) -> Result<(ServiceProcess, LimitGuard), Failure> {
         let first = self.ended.is_none();
         let started = match self.try_start() {
             Err(error)
@@ -143,9 +143,9 @@ impl<'a> Lab<'a> {
         started.map_err(Failure::Start)
     }
 
-    fn try_start(&self) -> io::Result<(Service, Guard)> {
+    fn try_start(&self) -> io::Result<(ServiceProcess, LimitGuard)> {
         let mut guard = self.enforcer.guard(self.plan.limit_bytes)?;
-        let service = Service::start(self.plan, &guard, &self.console)?;
+        let service = ServiceProcess::start(self.plan, &guard, &self.console)?;
         guard.watch(service.pid())?;
         Ok((service, guard))
     }
@@ -162,8 +162,8 @@ impl<'a> Lab<'a> {
     /// One life of the service, from its start to its end.
     async fn live(
         &mut self,
-        mut service: Service,
-        guard: Guard,
+        mut service: ServiceProcess,
+        guard: LimitGuard,
         stop: &mut StopSignals,
     ) -> io::Result<Outcome> {
         let started = Instant::now();
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_program_that_can_t_start_ends_the_lab_instead_of_looping() {
         let start = |program: &str| {
-            let plan = Plan {
+            let plan = LabPlan {
                 program: program.into(),
                 arguments: Vec::new(),
                 address: ([127, 0, 0, 1], 9).into(),

@@ -24,4 +24,4 @@ pub use ending::Ending;
 pub use enforcer::Enforce;
 pub use lab::{DescribeEnd, Failure, run};
 pub use lifeline::{Supervised, die_with_parent};
-pub use plan::{Plan, reachable};
+pub use plan::{LabPlan, reachable};

@@ -10,7 +10,7 @@ use super::enforcer::Enforce;
 
 /// What to run, and how.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct LabPlan {
     /// The service's program.
     pub program: PathBuf,
     /// Its arguments; they make it listen on `address`.

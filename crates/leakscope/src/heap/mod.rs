@@ -41,7 +41,6 @@ mod symbolize;
 
 pub use diff::{Growth, diff, growing};
 #[cfg(target_os = "linux")]
-pub(crate) use parse::mapping as parse_code_mapping;
 #[cfg(feature = "jemalloc")]
 pub(crate) use parse::{RawProfile, parse};
 pub use pprof_file::read_pprof;

@@ -10,7 +10,8 @@ use std::{
 
 use serde::Serialize;
 
-use super::{By, estimate::Estimate, frame::Frame, parse::Mapping, symbolize::Trace};
+use super::{By, estimate::Estimate, frame::Frame, symbolize::Trace};
+use crate::proc::CodeMapping;
 
 /// Live memory of the whole process by allocation stack at one moment.
 pub struct Snapshot {
@@ -23,7 +24,7 @@ pub struct Snapshot {
     /// Mean bytes between two samples.
     pub(super) interval_bytes: u64,
     pub(super) stacks: Vec<Stack>,
-    pub(super) mappings: Vec<Mapping>,
+    pub(super) mappings: Vec<CodeMapping>,
 }
 
 /// One allocation stack and what is live of it.
@@ -81,7 +82,7 @@ impl Snapshot {
         taken_at: SystemTime,
         interval_bytes: u64,
         stacks: Vec<Stack>,
-        mappings: Vec<Mapping>,
+        mappings: Vec<CodeMapping>,
     ) -> Self {
         let mut total = Estimate::default();
         for stack in &stacks {

@@ -10,8 +10,9 @@ use std::{
 use super::{
     debug_info::{self, Detail},
     frame::{self, Frame, Owner},
-    parse::{Mapping, RawStack},
+    parse::RawStack,
 };
+use crate::proc::CodeMapping;
 
 /// Addresses remembered at most: about 100 bytes each. A program has no more call sites of allocations than that unless
 /// it loads and unloads code; then everything is forgotten and looked up again.
@@ -56,7 +57,7 @@ impl Symbols {
     }
 
     /// Symbolizes each stack. Looks up what is new, and forgets stacks that no snapshot holds any more.
-    pub(crate) fn traces(&mut self, stacks: &[RawStack], mappings: &[Mapping]) -> Vec<Arc<Trace>> {
+    pub(crate) fn traces(&mut self, stacks: &[RawStack], mappings: &[CodeMapping]) -> Vec<Arc<Trace>> {
         self.traces.retain(|_, trace| Arc::strong_count(trace) > 1);
         if self.frames.len() > REMEMBERED_ADDRESSES {
             *self = Self::new(self.when_looked_up);
@@ -79,7 +80,7 @@ impl Symbols {
         trace
     }
 
-    fn look_up_missing(&mut self, stacks: &[RawStack], mappings: &[Mapping]) {
+    fn look_up_missing(&mut self, stacks: &[RawStack], mappings: &[CodeMapping]) {
         let mut missing: Vec<u64> = stacks
             .iter()
             .flat_map(|stack| &stack.addresses)
@@ -102,7 +103,7 @@ impl Symbols {
     }
 
     /// Looks up addresses of one mapping, sorted.
-    fn look_up(&mut self, addresses: &[u64], mapping: Option<&Mapping>, own_executable: &Path) {
+    fn look_up(&mut self, addresses: &[u64], mapping: Option<&CodeMapping>, own_executable: &Path) {
         let file = mapping.and_then(|mapping| mapping.path.file_name());
         let module = file.map_or_else(|| UNKNOWN.to_owned(), |name| format!("[{}]", name.to_string_lossy()));
         let names = &mut self.names;
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
     use crate::heap::parse::parse;
 
-    fn mappings() -> Vec<Mapping> {
+    fn mappings() -> Vec<CodeMapping> {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         parse(format!("heap_v2/1\nMAPPED_LIBRARIES:\n{maps}").as_bytes()).unwrap().mappings
     }
@@ -247,8 +248,12 @@ mod tests {
 
     #[test]
     fn what_has_no_symbol_has_a_name_all_the_same() {
-        let unreadable =
-            Mapping { start: 0x1000, end: 0x2000, file_offset: 0, path: PathBuf::from("/no/such/lib.so") };
+        let unreadable = CodeMapping {
+            start: 0x1000,
+            end: 0x2000,
+            file_offset: 0,
+            path: PathBuf::from("/no/such/lib.so"),
+        };
         let stacks = [stack(&[0x1800]), stack(&[u64::MAX]), stack(&[0]), stack(&[])];
         let traces = Symbols::new(|| ()).traces(&stacks, &[unreadable]);
         let names: Vec<_> = traces.iter().map(|trace| &*trace.site.function).collect();

@@ -19,6 +19,7 @@
 mod cgroup;
 mod folder;
 mod life;
+mod maps;
 mod pages;
 mod process;
 mod resident;
@@ -26,6 +27,7 @@ mod smaps;
 mod statm;
 
 pub use cgroup::{Cgroup, CgroupMemory, CgroupVersion, NoCgroup};
+pub use maps::CodeMapping;
 pub(crate) use pages::{PAGE, resident_in};
 pub use process::Process;
 pub use resident::ResidentMemory;

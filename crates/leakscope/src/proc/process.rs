@@ -10,6 +10,7 @@ use super::{
     cgroup::{self, Cgroup, NoCgroup},
     folder,
     life::Life,
+    maps::CodeMapping,
     resident::ResidentMemory,
     smaps::Smaps,
     statm::Statm,
@@ -87,6 +88,15 @@ impl Process {
         Smaps::parse(BufReader::new(File::open(self.folder().join("smaps"))?))
     }
 
+    /// The code that it has mapped, by address. Much cheaper than [`Self::smaps`]: no page is looked at.
+    ///
+    /// # Errors
+    /// It has ended, it belongs to another user, or this is not Linux.
+    pub fn code_mappings(&self) -> io::Result<Vec<CodeMapping>> {
+        let maps = fs::read(self.folder().join("maps"))?;
+        Ok(String::from_utf8_lossy(&maps).lines().filter_map(CodeMapping::parse).collect())
+    }
+
     /// The ids of its threads.
     ///
     /// # Errors
@@ -137,7 +147,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::proc::Backing;
+    use crate::proc::smaps::Backing;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -189,6 +199,9 @@ mod tests {
         for backing in [Backing::File, Backing::MainStack] {
             assert!(smaps.mappings.iter().any(|mapping| mapping.backing == backing && mapping.rss_bytes > 0));
         }
+        let code = child.code_mappings().expect("it is ours");
+        let program = fs::read_link(format!("/proc/{}/exe", child.pid())).expect("it is ours");
+        assert!(code.iter().any(|code| code.path == program && code.contains(code.start)), "{code:?}");
         let resident = child.resident_memory().expect("it runs");
         assert!(resident.bytes().expect("it runs").abs_diff(statm.rss_bytes) < 1 << 20);
         assert_eq!(child.threads().expect("it runs"), [child.pid()]);
