@@ -43,6 +43,7 @@ pub(super) struct Taken {
 
 /// What one place allocated that is still held.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Site))]
 pub struct Site {
     /// `file:line`, function or file, as asked for: the key. Where the file is unknown it is the function.
     pub location: String,
@@ -69,6 +70,7 @@ pub struct Site {
 
 /// One frame of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Position))]
 pub struct Position {
     /// Function, demangled.
     pub function: String,

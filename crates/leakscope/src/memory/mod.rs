@@ -25,6 +25,7 @@ pub(crate) use source::Source;
 
 /// Memory of this process, of its cgroup and of its allocator at one moment, with the parts that sum to RSS.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Report))]
 pub struct Report {
     /// What the kernel says of the process.
     pub process: Process,
@@ -40,6 +41,7 @@ pub struct Report {
 
 /// What the kernel says of the process. All figures in bytes or plain counts.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Process))]
 pub struct Process {
     /// Process id.
     pub pid: u32,
@@ -63,6 +65,7 @@ pub struct Process {
 
 /// One memory cgroup as the process sees it.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Cgroup))]
 pub struct Cgroup {
     /// `1` or `2`.
     pub version: u8,
@@ -80,6 +83,7 @@ pub struct Cgroup {
 
 /// jemalloc's statistics (`stats.*` of jemalloc(3)), in bytes.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Jemalloc))]
 pub struct Jemalloc {
     /// What the program holds: `allocated` less jemalloc's internal allocations and the free objects in its threads'
     /// caches, plus the small objects that the heap profiler samples, which jemalloc 5.3 leaves out (reckoned).
@@ -115,6 +119,7 @@ pub struct Jemalloc {
 ///
 /// Those of jemalloc are absent where it is not the program's allocator; the heap is unaccounted then.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Part))]
 pub struct Part {
     /// Name as in the metric `memory_part_bytes{part}`.
     pub part: &'static str,
@@ -126,6 +131,7 @@ pub struct Part {
 
 /// How far a figure can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Quality))]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
     /// Read from the kernel or the allocator.
@@ -136,6 +142,7 @@ pub enum Quality {
 
 /// A source that could not be read.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Missing))]
 pub struct Missing {
     /// What was looked for.
     pub source: &'static str,
@@ -145,6 +152,7 @@ pub struct Missing {
 
 /// The memory limit that would end this process, and who enforces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Limit))]
 pub struct Limit {
     /// Bytes; `None`: no limit.
     pub bytes: Option<u64>,
@@ -154,6 +162,7 @@ pub struct Limit {
 
 /// Who enforces a memory limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::LimitSource))]
 pub enum LimitSource {
     /// The kernel, cgroup v1.
     #[serde(rename = "cgroup-v1")]

@@ -14,7 +14,7 @@
 //!
 //! Samples are expected about once a second. The statistics count samples, so another steady pace works too, with times scaled alike.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod jumps;
 mod line;
@@ -60,7 +60,8 @@ impl Default for Config {
 }
 
 /// A figure with its 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Interval))]
 pub struct Interval {
     /// Best estimate.
     pub value: f64,
@@ -71,7 +72,8 @@ pub struct Interval {
 }
 
 /// Bytes that stay for each request, with the share of the series' variance that requests explain.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::PerRequest))]
 pub struct PerRequest {
     /// Bytes per request, with its 95 % interval.
     #[serde(flatten)]
@@ -81,7 +83,8 @@ pub struct PerRequest {
 }
 
 /// What one series says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Trend))]
 pub struct Trend {
     /// The answer.
     pub verdict: Verdict,

@@ -1,6 +1,6 @@
 //! The whole report: three quantities of one process, and the answer that follows from them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Config, MemorySample, Sample, Trend, Verdict, analyze_with_headroom};
 
@@ -10,7 +10,8 @@ use super::{Config, MemorySample, Sample, Trend, Verdict, analyze_with_headroom}
 const RSS_WANDERS: f64 = 16.0;
 
 /// The trend of each quantity.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::MemorySeries))]
 pub struct MemorySeries {
     /// Live heap: the truest sign of a leak in Rust code.
     pub live_heap: Trend,
@@ -21,7 +22,8 @@ pub struct MemorySeries {
 }
 
 /// Which quantity an answer rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Basis))]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Live heap.
@@ -33,7 +35,8 @@ pub enum Basis {
 }
 
 /// The answer to "when does it run out?".
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::TrendReport))]
 pub struct TrendReport {
     /// The trend of the quantity named by `basis`.
     #[serde(flatten)]

@@ -1,6 +1,6 @@
 //! From the pieces to the answer.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Config, Interval, PerRequest, Trend,
@@ -25,7 +25,8 @@ const ABOVE_TEETH: f64 = 0.25;
 const CLEARLY: f64 = 3.0;
 
 /// Whether memory grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Verdict))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It grows, and nothing seen says that it stops.
@@ -51,7 +52,8 @@ impl Verdict {
 }
 
 /// What would decide an undecided series.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::DecidesIn))]
 pub struct DecidesIn {
     /// About so many more seconds of samples.
     pub seconds: f64,
