@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use axum::{Json, body::Body, extract::State};
-use leakscope::http::off_runtime;
-use serde::Deserialize;
+use leakscope::{http::off_runtime, recorder::Cause};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::object::{Object, two_decimals};
+use super::{
+    leak_state::{LeakState, LeakStates, Removed, held},
+    sizes::{GrowthSinceStart, Rss, Vms, two_decimals},
+};
 use crate::{
     app::App,
     http::{
         error::{Error, ErrorBody},
         extract::{self, Segment},
     },
-    leaks::{Leak, NAMES, Registry, Variant},
+    leaks::{Leak, NAMES, Variant},
     recording::{Event, leaks_on},
 };
 
@@ -27,49 +30,60 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(clear))
 }
 
+/// Every leak, the memory of the process, and the end of the previous run.
+#[derive(Serialize, ToSchema)]
+struct LeaksStatus {
+    /// Each leak by its name.
+    #[schema(value_type = HashMap<String, LeakState>)]
+    leaks: LeakStates,
+    memory: MemoryFigures,
+    /// Null before there was one.
+    previous_run: Option<PreviousRun>,
+}
+
+/// The memory of the process.
+#[derive(Serialize, ToSchema)]
+struct MemoryFigures {
+    #[serde(flatten)]
+    rss: Rss,
+    #[serde(flatten)]
+    vms: Vms,
+    #[serde(flatten)]
+    growth_since_start: GrowthSinceStart,
+}
+
+/// How the previous run ended.
+#[derive(Serialize, ToSchema)]
+struct PreviousRun {
+    /// The leaks that were on, in the form that LEAKLAB_LEAKS takes.
+    #[schema(example = json!(["cache", "history:fixed"]))]
+    leaks_on: Vec<String>,
+    cause: Cause,
+}
+
 /// Every leak: whether it is on and what it holds; and the process's memory.
 #[utoipa::path(
     get,
     path = "/admin/leaks/status",
     tag = "leaks",
-    responses((status = 200, body = Object, description = "`leaks` by name, `memory`, `previous_run`"))
+    responses((status = 200, body = LeaksStatus))
 )]
-async fn status(State(app): State<Arc<App>>) -> Json<Object> {
+async fn status(State(app): State<Arc<App>>) -> Json<LeaksStatus> {
     let report = off_runtime(&app, |app| app.profiles.report()).await;
-    let growth_bytes = report.process.rss_bytes as i128 - app.rss_at_start_bytes as i128;
-    let memory = Object::default()
-        .with_size("rss", report.process.rss_bytes)
-        .with_size("vms", report.process.virtual_bytes)
-        .with_size("growth_since_start", growth_bytes);
+    let growth_bytes = report.process.rss_bytes as i64 - app.rss_at_start_bytes as i64;
     let previous_run = app.recording.history().post_mortems.first();
-    let previous_run =
-        previous_run.map(|last| Object::default().with("leaks_on", leaks_on(last)).with("cause", last.cause));
-    Json(
-        Object::default()
-            .with("leaks", held(&app.leaks))
-            .with("memory", memory)
-            .with("previous_run", previous_run),
-    )
-}
-
-/// What each leak holds.
-pub(super) fn held(leaks: &Registry) -> Object {
-    leaks.iter().fold(Object::default(), |object, leak| object.with(leak.name(), one(leak)))
-}
-
-fn one(leak: &Leak) -> Object {
-    let held = leak.held();
-    let object = Object::default()
-        .with("enabled", leak.variant().is_some())
-        .with("variant", leak.variant())
-        .with(leak.facts().count_field, held.entries)
-        .with_size("estimated_size", held.payload_bytes)
-        .with("bytes_held", held.payload_bytes)
-        .with("requests", leak.requests());
-    match leak.current_lookups() {
-        Some(lookups) => object.with("hit_rate", lookups.hit_rate().map(two_decimals)),
-        None => object,
-    }
+    Json(LeaksStatus {
+        leaks: held(&app.leaks),
+        memory: MemoryFigures {
+            rss: report.process.rss_bytes.into(),
+            vms: report.process.virtual_bytes.into(),
+            growth_since_start: growth_bytes.into(),
+        },
+        previous_run: previous_run.map(|last| PreviousRun {
+            leaks_on: leaks_on(last).into_iter().map(str::to_owned).collect(),
+            cause: last.cause,
+        }),
+    })
 }
 
 const SWITCH_EXAMPLE: &str = r#"{"enabled": true}, with an optional "variant": "leaky", "fixed" or "mine""#;
@@ -110,6 +124,35 @@ impl Switch {
     }
 }
 
+/// Where a switch stands now.
+#[derive(Serialize, ToSchema)]
+struct Switched {
+    /// Name of the leak.
+    #[schema(example = "cache")]
+    leak: &'static str,
+    enabled: bool,
+    /// The variant that is on.
+    variant: Option<Variant>,
+    /// What the leak is about, in one sentence.
+    description: &'static str,
+    /// What the leak still holds, and how to clear it. Only where it is off and holds something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+/// Where all switches stand now.
+#[derive(Serialize, ToSchema)]
+struct AllSwitched {
+    /// Always `all`.
+    #[schema(example = "all")]
+    leak: &'static str,
+    enabled: bool,
+    /// The variant that is on.
+    variant: Option<Variant>,
+    /// What switching each leak alone answers.
+    leaks: Vec<Switched>,
+}
+
 /// Switches one leak on or off. Switching it off keeps what it holds; /admin/leaks/clear gives that back.
 #[utoipa::path(
     post,
@@ -118,7 +161,7 @@ impl Switch {
     params(("leak" = String, Path, description = "Name of the leak", example = "cache")),
     request_body = Switch,
     responses(
-        (status = 200, body = Object, description = "`leak`, `enabled`, `variant`, `description`; `note` where something stays"),
+        (status = 200, body = Switched),
         (status = 404, body = ErrorBody, description = "No leak of that name"),
         (status = 409, body = ErrorBody, description = "There is no memory limit"),
         (status = 422, body = ErrorBody, description = "Wrong fields"),
@@ -128,7 +171,7 @@ async fn switch(
     State(app): State<Arc<App>>,
     Segment(name): Segment,
     body: Body,
-) -> Result<Json<Object>, Error> {
+) -> Result<Json<Switched>, Error> {
     let leak = app.leaks.get(&name).ok_or_else(|| unknown(&name, &NAMES))?;
     let variant = Switch::read(body).await?.variant(&app)?;
     set(&app, name.clone(), variant).await;
@@ -142,44 +185,39 @@ async fn switch(
     tag = "leaks",
     request_body = Switch,
     responses(
-        (status = 200, body = Object, description = "`enabled`, and `leaks`: for each what switching it alone answers"),
+        (status = 200, body = AllSwitched),
         (status = 409, body = ErrorBody, description = "There is no memory limit"),
         (status = 422, body = ErrorBody, description = "Wrong fields"),
     )
 )]
-async fn switch_all(State(app): State<Arc<App>>, body: Body) -> Result<Json<Object>, Error> {
+async fn switch_all(State(app): State<Arc<App>>, body: Body) -> Result<Json<AllSwitched>, Error> {
     let variant = Switch::read(body).await?.variant(&app)?;
     set(&app, ALL.to_owned(), variant).await;
-    let leaks: Vec<_> = app.leaks.iter().map(switched).collect();
-    Ok(Json(
-        Object::default()
-            .with("leak", ALL)
-            .with("enabled", variant.is_some())
-            .with("variant", variant)
-            .with("leaks", leaks),
-    ))
+    let leaks = app.leaks.iter().map(switched).collect();
+    Ok(Json(AllSwitched { leak: ALL, enabled: variant.is_some(), variant, leaks }))
 }
 
-fn switched(leak: &Leak) -> Object {
+fn switched(leak: &Leak) -> Switched {
     let variant = leak.variant();
-    let object = Object::default()
-        .with("leak", leak.name())
-        .with("enabled", variant.is_some())
-        .with("variant", variant)
-        .with("description", leak.facts().description);
-    let held = leak.held();
-    if variant.is_some() || held.entries == 0 {
-        return object;
+    Switched {
+        leak: leak.name(),
+        enabled: variant.is_some(),
+        variant,
+        description: leak.facts().description,
+        note: if variant.is_none() { what_stays(leak) } else { None },
     }
+}
+
+fn what_stays(leak: &Leak) -> Option<String> {
+    let held = leak.held();
     let kept_mib = two_decimals(held.payload_bytes as f64 / f64::from(1 << 20));
-    object.with(
-        "note",
+    (held.entries > 0).then(|| {
         format!(
             "it still holds {} entries ({kept_mib} MiB); POST /admin/leaks/clear {{\"leak_type\": \"{}\"}} gives them back",
             held.entries,
             leak.name()
-        ),
-    )
+        )
+    })
 }
 
 /// Switches that leak, or all, and writes it down, for the post-mortem of this run and for the labs. The reading before says
@@ -207,6 +245,16 @@ struct Clear {
     leak_type: Option<String>,
 }
 
+/// What was cleared.
+#[derive(Serialize, ToSchema)]
+struct Cleared {
+    /// Name of the leak, or `all`.
+    #[schema(example = "all")]
+    cleared: String,
+    #[serde(flatten)]
+    removed: Removed,
+}
+
 /// Empties leaks and gives their memory back. Does not switch them off.
 #[utoipa::path(
     post,
@@ -214,12 +262,12 @@ struct Clear {
     tag = "leaks",
     request_body(content = Clear, description = "May be empty: all leaks"),
     responses(
-        (status = 200, body = Object, description = "`cleared`, and the number of things removed"),
+        (status = 200, body = Cleared),
         (status = 404, body = ErrorBody, description = "No leak of that name"),
         (status = 422, body = ErrorBody, description = "Wrong fields"),
     )
 )]
-async fn clear(State(app): State<Arc<App>>, body: Body) -> Result<Json<Object>, Error> {
+async fn clear(State(app): State<Arc<App>>, body: Body) -> Result<Json<Cleared>, Error> {
     let asked: Clear = extract::json(body, CLEAR_EXAMPLE).await?.unwrap_or_default();
     let name = asked.leak_type.unwrap_or_else(|| ALL.to_owned());
     off_runtime(&app, move |app| {
@@ -229,16 +277,12 @@ async fn clear(State(app): State<Arc<App>>, body: Body) -> Result<Json<Object>, 
         }
         // What was held stands in the reading before the event, what was left in the one after it.
         app.recording.event(Event::Clear { leak: name.clone() });
-        let cleared = Object::default().with("cleared", name);
-        let cleared = match only {
-            Some(leak) => cleared.with(leak.facts().removed_field, leak.clear()),
-            None => app
-                .leaks
-                .iter()
-                .fold(cleared, |object, leak| object.with(leak.facts().removed_of_all_field, leak.clear())),
+        let removed = match only {
+            Some(leak) => Removed::from_one(leak),
+            None => Removed::from_all(&app.leaks),
         };
         app.recording.read_now();
-        Ok(Json(cleared))
+        Ok(Json(Cleared { cleared: name, removed }))
     })
     .await
 }

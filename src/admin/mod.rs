@@ -14,14 +14,17 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{app::App, http::error::Error};
 
+mod diff;
 pub mod docs;
 pub mod health;
 mod labs;
+mod leak_state;
 mod leaks;
 mod memory;
-pub mod object;
 mod post_mortem;
 pub mod profiles;
+mod sizes;
+mod snapshot;
 mod trend;
 
 /// Routes that answer to everybody: health, metrics and documentation.
@@ -33,6 +36,8 @@ pub fn open_routes() -> OpenApiRouter<Arc<App>> {
 pub fn guarded_routes() -> OpenApiRouter<Arc<App>> {
     leaks::routes()
         .merge(memory::routes())
+        .merge(snapshot::routes())
+        .merge(diff::routes())
         .merge(trend::routes())
         .merge(post_mortem::routes())
         .merge(labs::routes())

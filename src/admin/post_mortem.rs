@@ -8,14 +8,13 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::object::Object;
 use crate::{
     app::App,
     http::{
         error::{Error, ErrorBody},
         extract::{Fields, Parameters},
     },
-    post_mortem,
+    post_mortem::EndOfRun,
     recording::Event,
 };
 
@@ -44,7 +43,7 @@ impl Fields for Query {
     tag = "memory",
     params(Query),
     responses(
-        (status = 200, body = Object, description = "`cause`, `certainty`, `evidence`, `at`, `trend`, `growing`, `leaks_on`, `settings`"),
+        (status = 200, body = EndOfRun),
         (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
         (status = 404, body = ErrorBody, description = "There is no such run"),
     )
@@ -52,11 +51,11 @@ impl Fields for Query {
 async fn post_mortem(
     State(app): State<Arc<App>>,
     Parameters(query): Parameters<Query>,
-) -> Result<Json<Object>, Error> {
+) -> Result<Json<EndOfRun>, Error> {
     let n = query.n.map_or(1, NonZeroUsize::get);
     let kept = &app.recording.history().post_mortems;
     let Some(asked) = kept.get(n - 1) else { return Err(Error::NoPreviousRun { kept: kept.len() }) };
-    let answer = Json(post_mortem::json(asked));
+    let answer = Json(EndOfRun::of(asked));
     off_runtime(&app, |app| app.recording.event(Event::PostMortem {})).await;
     Ok(answer)
 }

@@ -45,7 +45,7 @@ impl Fields for TrendQuery {
     tag = "memory",
     params(TrendQuery),
     responses(
-        (status = 200, body = Object, description = "`verdict` is `growing`, `flat` or `undecided`; null where there is nothing to say"),
+        (status = 200, body = TrendReport, description = "Null where there is nothing to say"),
         (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
     )
 )]

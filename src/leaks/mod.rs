@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub mod cache;
 pub mod history;
@@ -31,7 +32,7 @@ macro_rules! registry {
 registry!(cache, listeners, history);
 
 /// Which implementation of a leak's feature is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// The production bug.
