@@ -1,109 +1,114 @@
 //! Composition root: build, serve, drain.
 
-use std::{
-    future::Future,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Instant,
-};
+use std::{future::Future, io, sync::Arc};
 
-use axum::extract::{MatchedPath, Request};
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::StatusCode,
+};
 use leakscope::{
     heap::Profiler,
-    memory::{self, Limit, LimitSource, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
+    memory::{self, Limit, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
 };
-use tokio::{net::TcpListener, sync::watch};
-use utoipa::OpenApi;
+use tokio::net::TcpListener;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    admin::{
-        self,
-        docs::{DOCUMENT, Head},
-        health,
-        profiles::Profiles,
-    },
+    admin::{self, RssAtStart, docs::Document, health, permission::Permission, profiles::Profiles},
     config::Settings,
     debug,
-    http::{error::Error, server},
+    http::{
+        error::Error,
+        lifecycle::{Lifecycle, Phase},
+        server,
+    },
     labs::Labs,
-    leaks::{Registry, Variant},
+    leaks::Registry,
     post_mortem,
     recording::{Event, Recording},
-    telemetry::{self, http::Service, metrics::Metrics, traces::Traces, trend::TrendWatch},
-    workload,
+    telemetry::{
+        self, ServiceName,
+        http::{ApiRequests, Service},
+        metrics::{Metrics, Sources},
+        traces::Traces,
+        trend::TrendWatch,
+    },
+    workload::{self, Workload},
 };
 
-/// Everything that handlers share.
+/// Everything that the service consists of. Routes get those of its parts that they need.
 pub struct App {
     /// Name of the service in answers and metrics.
-    pub service: String,
+    pub service: ServiceName,
     /// The settings in force.
     pub settings: Settings,
     /// The patient's bugs.
     pub leaks: Arc<Registry>,
     /// How the runs before ended, and a record of this one.
-    pub recording: Recording,
+    pub recording: Arc<Recording>,
     /// The exercises, and how far the learner is.
-    pub labs: Labs,
+    pub labs: Arc<Labs>,
     /// What ends this process, and at how many bytes.
     pub limit: Limit,
     /// Whether leaks may be armed without a limit (`serve --no-limit`).
     pub no_limit: bool,
-    /// Who allocated what is held.
-    pub profiler: Arc<Profiler>,
     /// Profiles taken for the admin routes.
     pub profiles: Arc<Profiles>,
     /// Memory over time.
     pub sampler: Arc<Sampler>,
     /// Whether it grows, and when it runs out.
-    pub trend: TrendWatch,
+    pub trend: Arc<TrendWatch>,
     /// Prometheus metrics.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// OTLP traces; does nothing without an endpoint.
-    pub traces: Traces,
-    /// When the process started.
-    pub started: Instant,
+    pub traces: Arc<Traces>,
     /// RSS when it had just started.
-    pub rss_at_start_bytes: u64,
+    pub rss_at_start: RssAtStart,
     /// Requests answered on /api since the start.
-    pub requests: Arc<AtomicU64>,
-    phase: watch::Sender<Phase>,
-}
-
-/// Where the service is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// It does not listen yet.
-    Starting,
-    /// It answers.
-    Ready,
-    /// It finishes what is under way, and stops.
-    Draining,
+    pub api_requests: ApiRequests,
+    document: Arc<Document>,
+    lifecycle: Lifecycle,
 }
 
 impl App {
-    /// Whether that variant of a leak may be switched on: something else than the host's memory must end what may grow.
-    pub fn may_switch_on(&self, variant: Variant) -> bool {
-        !variant.may_grow() || self.limit.source != LimitSource::None || self.no_limit
+    fn permission(&self) -> Permission {
+        Permission::new(self.limit, self.no_limit)
     }
 
-    /// Where the service is in its life.
-    pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
+    /// What the admin routes need.
+    fn admin(&self) -> admin::Parts {
+        admin::Parts {
+            service: self.service.clone(),
+            lifecycle: self.lifecycle.clone(),
+            document: Arc::clone(&self.document),
+            metrics: Arc::clone(&self.metrics),
+            sources: Sources {
+                sampler: Arc::clone(&self.sampler),
+                limit: self.limit,
+                trend: Arc::clone(&self.trend),
+                leaks: Arc::clone(&self.leaks),
+                recording: Arc::clone(&self.recording),
+                traces: Arc::clone(&self.traces),
+            },
+            leaks: Arc::clone(&self.leaks),
+            permission: self.permission(),
+            recording: Arc::clone(&self.recording),
+            labs: Arc::clone(&self.labs),
+            profiles: Arc::clone(&self.profiles),
+            sampler: Arc::clone(&self.sampler),
+            limit: self.limit,
+            rss_at_start: self.rss_at_start,
+            api_requests: self.api_requests.clone(),
+        }
     }
 
-    /// Returns once the service is about to stop: for requests that take their time.
-    pub async fn draining(&self) {
-        let mut phase = self.phase.subscribe();
-        let _ = phase.wait_for(|phase| *phase == Phase::Draining).await; // the sender lives as long as `self`
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+    /// What the workload's routes need.
+    fn workload(&self) -> Arc<Workload> {
+        Arc::new(Workload {
+            service: self.service.clone(),
+            work: self.settings.work,
+            leaks: Arc::clone(&self.leaks),
+        })
     }
 }
 
@@ -111,16 +116,19 @@ impl App {
 ///
 /// `watcher_limit_bytes`: a supervising process kills this one at that RSS.
 pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64>) -> Arc<App> {
-    let service = telemetry::service_name();
-    let requests = Arc::new(AtomicU64::new(0));
+    let service = ServiceName::from_env();
+    let api_requests = ApiRequests::default();
     let limit = memory::limit(watcher_limit_bytes);
     let profiler = Profiler::start();
-    let counted = Arc::clone(&requests);
+    let count = || {
+        let api_requests = api_requests.clone();
+        Box::new(move || api_requests.count())
+    };
     let sampler = Sampler::start(SamplerConfig {
         interval: USUAL_INTERVAL,
         capacity: USUAL_CAPACITY,
         limit,
-        requests: Box::new(move || counted.load(Relaxed)),
+        requests: count(),
     });
     let leaks = Arc::new(Registry::new());
     let recording = Recording::start(
@@ -128,65 +136,65 @@ pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64
         limit,
         Arc::clone(&profiler),
         Arc::clone(&sampler),
-        Arc::clone(&requests),
+        count(),
         Arc::clone(&leaks),
     );
+    let document = Document::new([
+        workload::routes().into_openapi(),
+        admin::open_routes().into_openapi(),
+        guarded_routes().into_openapi(),
+    ]);
     Arc::new(App {
         leaks,
-        labs: Labs::open(&settings.data_dir),
-        recording,
+        labs: Arc::new(Labs::open(&settings.data_dir)),
+        recording: Arc::new(recording),
         limit,
         no_limit,
-        profiles: Profiles::new(Arc::clone(&profiler)),
-        profiler,
-        trend: TrendWatch::new(&sampler, limit),
+        profiles: Profiles::new(profiler),
+        trend: Arc::new(TrendWatch::new(&sampler, limit)),
         sampler,
-        metrics: Metrics::new(&service, DOCUMENT.routes()),
-        traces: Traces::from_env(),
-        started: Instant::now(),
-        rss_at_start_bytes: memory::report().process.rss_bytes,
-        requests,
-        phase: watch::Sender::new(Phase::Starting),
+        metrics: Arc::new(Metrics::new(service.as_str(), document.routes())),
+        traces: Arc::new(Traces::from_env()),
+        rss_at_start: RssAtStart { bytes: memory::report().process.rss_bytes },
+        api_requests,
+        document: Arc::new(document),
+        lifecycle: Lifecycle::new(),
         service,
         settings,
     })
 }
 
-/// Every route, without what surrounds them.
-pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(Head::openapi())
-        .merge(workload::routes())
-        .merge(admin::open_routes())
-        .merge(guarded_routes())
-}
-
 /// What no page of another site may call.
-fn guarded_routes() -> OpenApiRouter<Arc<App>> {
+fn guarded_routes() -> OpenApiRouter<admin::Parts> {
     admin::guarded_routes().merge(debug::routes())
 }
 
 /// The service's routes with guard, errors and telemetry around them.
 pub fn service(app: &Arc<App>) -> Service {
     let guarded = admin::guard(guarded_routes(), &app.settings.allowed_hosts);
-    let (routes, _) = workload::routes().merge(admin::open_routes()).merge(guarded).split_for_parts();
+    let admin = admin::open_routes().merge(guarded).with_state(app.admin());
+    let (routes, _) = workload::routes().with_state(app.workload()).merge(admin).split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)
-        .with_state(Arc::clone(app));
-    telemetry::http::layer(routes, app)
+        .with_state(Arc::clone(&app.document));
+    telemetry::http::layer(routes, &app.metrics, &app.traces, app.api_requests.clone())
 }
 
-async fn unknown_route(request: Request) -> Error {
-    let path = format!("{} {}", request.method(), request.uri().path());
-    Error::UnknownRoute { path, routes: DOCUMENT.list() }
+async fn unknown_route(State(document): State<Arc<Document>>, request: Request) -> Error {
+    let message = format!("there is no {} {}", request.method(), request.uri().path());
+    let expected = format!("one of {}; described at /docs", document.list());
+    Error::new(StatusCode::NOT_FOUND, "unknown_route", message, expected)
 }
 
-async fn method_not_allowed(matched: MatchedPath, request: Request) -> Error {
-    Error::MethodNotAllowed {
-        path: request.uri().path().to_owned(),
-        method: request.method().to_string(),
-        allowed: DOCUMENT.methods(matched.as_str()),
-    }
+async fn method_not_allowed(
+    State(document): State<Arc<Document>>,
+    matched: MatchedPath,
+    request: Request,
+) -> Error {
+    let message = format!("{} does not take {}", request.uri().path(), request.method());
+    let expected = document.methods(matched.as_str());
+    Error::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, expected)
 }
 
 /// Serves until `shutdown`, then drains: requests under way finish, within a few seconds.
@@ -201,17 +209,17 @@ pub async fn serve(
     let address = listener.local_addr()?;
     tell_previous_end(&app);
     arm(&app);
-    let (service, draining) = (service(&app), health::draining_routes(&app));
-    app.enter(Phase::Ready);
+    let (service, draining) = (service(&app), health::draining_routes(app.lifecycle.clone()));
+    app.lifecycle.enter(Phase::Ready);
     tracing::info!(%address, "listening");
     let stop = async {
         shutdown.await;
-        app.enter(Phase::Draining);
+        app.lifecycle.enter(Phase::Draining);
         tracing::info!("draining");
     };
     tokio::select! {
         () = server::serve(&listener, service, draining, stop) => {}
-        () = app.trend.watch(&app) => {}
+        () = app.trend.watch(&app.sampler, app.limit) => {}
     }
     app.traces.shutdown().await;
     app.recording.stop();
@@ -233,9 +241,10 @@ fn tell_previous_end(app: &App) {
 /// Switches on the leaks that the settings name. All others are off, whatever was on in the previous run.
 fn arm(app: &App) {
     for (name, variant) in &app.settings.leaks {
-        match app.leaks.get(name) {
-            Some(leak) if app.may_switch_on(*variant) => leak.set_variant(Some(*variant)),
-            _ => tracing::warn!(leak = name, error = %Error::NoLimit, "not switched on"),
+        let Some(leak) = app.leaks.get(name) else { continue };
+        match app.permission().check(*variant) {
+            Ok(()) => leak.set_variant(Some(*variant)),
+            Err(error) => tracing::warn!(leak = name, %error, "not switched on"),
         }
     }
     app.recording.leaks(Event::Ready {}, &app.leaks);

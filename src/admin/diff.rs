@@ -11,17 +11,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::sizes::{BaselineSize, CurrentSize, SizeDiff, TotalGrowth, two_decimals};
+use super::{
+    Parts,
+    profiles::Profiles,
+    sizes::{BaselineSize, CurrentSize, SizeDiff, TotalGrowth, two_decimals},
+};
 use crate::{
-    app::App,
     http::{
-        error::{Error, ErrorBody},
+        error::{self, Error, ErrorBody},
         extract::{Fields, Parameters},
     },
     recording::{Event, Recording},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new().routes(routes!(diff)).routes(routes!(baseline))
 }
 
@@ -47,6 +50,7 @@ struct DiffQuery {
 impl Fields for DiffQuery {
     const EXAMPLE: &'static str =
         "a query of keep=true, by=line, by=function, by=file or by=stack, and limit=20";
+    const CODE: &'static str = error::BAD_URL;
 }
 
 /// What grew since the baseline. Without a baseline this profile becomes one.
@@ -118,16 +122,17 @@ struct GrowingPlace {
     )
 )]
 async fn diff(
-    State(app): State<Arc<App>>,
+    State(profiles): State<Arc<Profiles>>,
+    State(recording): State<Arc<Recording>>,
     Parameters(query): Parameters<DiffQuery>,
 ) -> Result<Json<HeapDiff>, Error> {
-    off_runtime(&app, move |app| {
-        let Compared { base, now } = app.profiles.compare(!query.keep)?;
+    off_runtime(&profiles, move |profiles| {
+        let Compared { base, now } = profiles.compare(!query.keep).map_err(error::no_profile)?;
         let Some(base) = base else {
             let why = "there was none yet (a baseline does not survive a restart)";
-            return Ok(Json(baseline_set(&app.recording, &now, why)));
+            return Ok(Json(baseline_set(&recording, &now, why)));
         };
-        app.recording.event(Event::Diff {
+        recording.event(Event::Diff {
             keep: query.keep,
             total_growth_bytes: growth_bytes(&base, &now),
             line: heap::growing(&base, &now, By::Line, 1).pop().map(|growth| growth.site.location),
@@ -147,11 +152,14 @@ async fn diff(
         (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
     )
 )]
-async fn baseline(State(app): State<Arc<App>>) -> Result<Json<HeapDiff>, Error> {
-    off_runtime(&app, |app| {
-        let now = app.profiles.take()?;
-        app.profiles.set_baseline(Arc::clone(&now));
-        Ok(Json(baseline_set(&app.recording, &now, "as asked")))
+async fn baseline(
+    State(profiles): State<Arc<Profiles>>,
+    State(recording): State<Arc<Recording>>,
+) -> Result<Json<HeapDiff>, Error> {
+    off_runtime(&profiles, move |profiles| {
+        let now = profiles.take().map_err(error::no_profile)?;
+        profiles.set_baseline(Arc::clone(&now));
+        Ok(Json(baseline_set(&recording, &now, "as asked")))
     })
     .await
 }

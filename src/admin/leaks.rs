@@ -2,27 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::{Json, body::Body, extract::State};
+use axum::{Json, body::Body, extract::State, http::StatusCode};
 use leakscope::{http::off_runtime, recorder::Cause};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    Parts, RssAtStart,
     leak_state::{LeakState, LeakStates, Removed, held},
+    permission::Permission,
+    profiles::Profiles,
     sizes::{GrowthSinceStart, Rss, Vms, two_decimals},
 };
 use crate::{
-    app::App,
     http::{
-        error::{Error, ErrorBody},
+        error::{self, Error, ErrorBody},
         extract::{self, Segment},
     },
-    leaks::{Leak, NAMES, Variant},
-    recording::{Event, leaks_on},
+    leaks::{Leak, NAMES, Registry, Variant},
+    recording::{Event, Recording, leaks_on},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new()
         .routes(routes!(status))
         .routes(routes!(switch))
@@ -68,12 +70,17 @@ struct PreviousRun {
     tag = "leaks",
     responses((status = 200, body = LeaksStatus))
 )]
-async fn status(State(app): State<Arc<App>>) -> Json<LeaksStatus> {
-    let report = off_runtime(&app, |app| app.profiles.report()).await;
-    let growth_bytes = report.process.rss_bytes as i64 - app.rss_at_start_bytes as i64;
-    let previous_run = app.recording.history().post_mortems.first();
+async fn status(
+    State(profiles): State<Arc<Profiles>>,
+    State(leaks): State<Arc<Registry>>,
+    State(recording): State<Arc<Recording>>,
+    State(rss_at_start): State<RssAtStart>,
+) -> Json<LeaksStatus> {
+    let report = off_runtime(&profiles, |profiles| profiles.report()).await;
+    let growth_bytes = report.process.rss_bytes as i64 - rss_at_start.bytes as i64;
+    let previous_run = recording.history().post_mortems.first();
     Json(LeaksStatus {
-        leaks: held(&app.leaks),
+        leaks: held(&leaks),
         memory: MemoryFigures {
             rss: report.process.rss_bytes.into(),
             vms: report.process.virtual_bytes.into(),
@@ -104,22 +111,17 @@ struct Switch {
 impl Switch {
     async fn read(body: Body) -> Result<Self, Error> {
         let switch = extract::json(body, SWITCH_EXAMPLE).await?;
-        switch.ok_or_else(|| Error::BadJson { problem: "it is empty".into(), example: SWITCH_EXAMPLE })
+        switch.ok_or_else(|| error::bad_json("it is empty", SWITCH_EXAMPLE))
     }
 
     /// The variant to switch to; `None`: off.
-    fn variant(&self, app: &App) -> Result<Option<Variant>, Error> {
+    fn variant(&self, permission: Permission) -> Result<Option<Variant>, Error> {
         if !self.enabled {
             return Ok(None);
         }
         let name = self.variant.as_deref().unwrap_or(Variant::Leaky.name());
-        let variant = Variant::parse(name).ok_or_else(|| Error::UnknownVariant {
-            name: name.to_owned(),
-            names: Variant::NAMES.join(", "),
-        })?;
-        if !app.may_switch_on(variant) {
-            return Err(Error::NoLimit);
-        }
+        let variant = Variant::parse(name).ok_or_else(|| unknown_variant(name))?;
+        permission.check(variant)?;
         Ok(Some(variant))
     }
 }
@@ -168,13 +170,15 @@ struct AllSwitched {
     )
 )]
 async fn switch(
-    State(app): State<Arc<App>>,
+    State(leaks): State<Arc<Registry>>,
+    State(permission): State<Permission>,
+    State(recording): State<Arc<Recording>>,
     Segment(name): Segment,
     body: Body,
 ) -> Result<Json<Switched>, Error> {
-    let leak = app.leaks.get(&name).ok_or_else(|| unknown(&name, &NAMES))?;
-    let variant = Switch::read(body).await?.variant(&app)?;
-    set(&app, name.clone(), variant).await;
+    let leak = leaks.get(&name).ok_or_else(|| unknown(&name, &NAMES))?;
+    let variant = Switch::read(body).await?.variant(permission)?;
+    set(&leaks, recording, name, variant).await;
     Ok(Json(switched(leak)))
 }
 
@@ -190,10 +194,15 @@ async fn switch(
         (status = 422, body = ErrorBody, description = "Wrong fields"),
     )
 )]
-async fn switch_all(State(app): State<Arc<App>>, body: Body) -> Result<Json<AllSwitched>, Error> {
-    let variant = Switch::read(body).await?.variant(&app)?;
-    set(&app, ALL.to_owned(), variant).await;
-    let leaks = app.leaks.iter().map(switched).collect();
+async fn switch_all(
+    State(leaks): State<Arc<Registry>>,
+    State(permission): State<Permission>,
+    State(recording): State<Arc<Recording>>,
+    body: Body,
+) -> Result<Json<AllSwitched>, Error> {
+    let variant = Switch::read(body).await?.variant(permission)?;
+    set(&leaks, recording, ALL.to_owned(), variant).await;
+    let leaks = leaks.iter().map(switched).collect();
     Ok(Json(AllSwitched { leak: ALL, enabled: variant.is_some(), variant, leaks }))
 }
 
@@ -222,13 +231,13 @@ fn what_stays(leak: &Leak) -> Option<String> {
 
 /// Switches that leak, or all, and writes it down, for the post-mortem of this run and for the labs. The reading before says
 /// what the other variant did until then.
-async fn set(app: &Arc<App>, name: String, variant: Option<Variant>) {
-    off_runtime(app, move |app| {
-        app.recording.read_now();
-        let meant = app.leaks.iter().filter(|leak| name == ALL || name == leak.name());
+async fn set(leaks: &Arc<Registry>, recording: Arc<Recording>, name: String, variant: Option<Variant>) {
+    off_runtime(leaks, move |leaks| {
+        recording.read_now();
+        let meant = leaks.iter().filter(|leak| name == ALL || name == leak.name());
         meant.for_each(|leak| leak.set_variant(variant));
         let variant = variant.map(|variant| variant.name().to_owned());
-        app.recording.leaks(Event::Switch { leak: name, variant }, &app.leaks);
+        recording.leaks(Event::Switch { leak: name, variant }, leaks);
     })
     .await;
 }
@@ -267,26 +276,37 @@ struct Cleared {
         (status = 422, body = ErrorBody, description = "Wrong fields"),
     )
 )]
-async fn clear(State(app): State<Arc<App>>, body: Body) -> Result<Json<Cleared>, Error> {
+async fn clear(
+    State(leaks): State<Arc<Registry>>,
+    State(recording): State<Arc<Recording>>,
+    body: Body,
+) -> Result<Json<Cleared>, Error> {
     let asked: Clear = extract::json(body, CLEAR_EXAMPLE).await?.unwrap_or_default();
     let name = asked.leak_type.unwrap_or_else(|| ALL.to_owned());
-    off_runtime(&app, move |app| {
-        let only = app.leaks.get(&name);
+    off_runtime(&leaks, move |leaks| {
+        let only = leaks.get(&name);
         if only.is_none() && name != ALL {
             return Err(unknown(&name, &[&NAMES[..], &[ALL]].concat()));
         }
         // What was held stands in the reading before the event, what was left in the one after it.
-        app.recording.event(Event::Clear { leak: name.clone() });
+        recording.event(Event::Clear { leak: name.clone() });
         let removed = match only {
             Some(leak) => Removed::from_one(leak),
-            None => Removed::from_all(&app.leaks),
+            None => Removed::from_all(leaks),
         };
-        app.recording.read_now();
+        recording.read_now();
         Ok(Json(Cleared { cleared: name, removed }))
     })
     .await
 }
 
 fn unknown(name: &str, names: &[&str]) -> Error {
-    Error::UnknownLeak { name: name.to_owned(), names: names.join(", ") }
+    let expected = format!("one of {}", names.join(", "));
+    Error::new(StatusCode::NOT_FOUND, "unknown_leak", format!("there is no leak {name:?}"), expected)
+}
+
+fn unknown_variant(name: &str) -> Error {
+    let message = format!("there is no variant {name:?}");
+    let expected = format!("one of {}", Variant::NAMES.join(", "));
+    Error::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_variant", message, expected)
 }

@@ -1,6 +1,6 @@
 //! What the memory of the process consists of, and giving back what the allocator does not use.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use leakscope::{
@@ -12,16 +12,22 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::profiles::Profiles;
 use super::{
+    Parts,
     leak_state::{LeakState, LeakStates, held},
     sizes::{
         Active, Allocated, Anonymous, Freed, Mapped, MappedFiles, MemoryAfter, MemoryBefore, Metadata,
         PartSize, Pss, Resident, Retained, Rss, Swap, TopSize, TotalTraced, Vms, two_decimals,
     },
 };
-use crate::{app::App, recording::Event};
+use crate::{
+    leaks::Registry,
+    recording::{Event, Recording},
+    telemetry::http::ApiRequests,
+};
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new().routes(routes!(overview)).routes(routes!(gc))
 }
 
@@ -165,21 +171,27 @@ struct TopSite {
     tag = "memory",
     responses((status = 200, body = MemoryOverview))
 )]
-async fn overview(State(app): State<Arc<App>>) -> Json<MemoryOverview> {
-    let profile = app.profiles.last_and_fresh();
-    off_runtime(&app, move |app| {
-        let report = app.profiles.report();
-        if app.leaks.iter().all(|leak| leak.variant().is_none()) {
-            app.recording.look(app.requests.load(Relaxed), report.process.rss_bytes);
+async fn overview(
+    State(profiles): State<Arc<Profiles>>,
+    State(limit): State<Limit>,
+    State(leaks): State<Arc<Registry>>,
+    State(recording): State<Arc<Recording>>,
+    State(api_requests): State<ApiRequests>,
+) -> Json<MemoryOverview> {
+    let profile = profiles.last_and_fresh();
+    off_runtime(&profiles, move |profiles| {
+        let report = profiles.report();
+        if leaks.iter().all(|leak| leak.variant().is_none()) {
+            recording.look(api_requests.count(), report.process.rss_bytes);
         }
         Json(MemoryOverview {
-            process: process(&report.process, app.limit),
-            limit: app.limit,
+            process: process(&report.process, limit),
+            limit,
             parts: parts(&report),
             cgroup: report.cgroup.clone(),
             jemalloc: jemalloc(&report),
-            heap_profile: heap_profile(app.profiles.profiler().status(), profile),
-            leaks: held(&app.leaks),
+            heap_profile: heap_profile(profiles.profiler().status(), profile),
+            leaks: held(&leaks),
             missing: report.missing.clone(),
         })
     })
@@ -276,13 +288,13 @@ struct GivenBack {
 
 /// Gives the allocator's unused pages back to the system.
 #[utoipa::path(post, path = "/admin/gc", tag = "memory", responses((status = 200, body = GivenBack)))]
-async fn gc(State(app): State<Arc<App>>) -> Json<GivenBack> {
-    off_runtime(&app, |app| {
+async fn gc(State(recording): State<Arc<Recording>>) -> Json<GivenBack> {
+    off_runtime(&recording, |recording| {
         let before = memory::report().process.rss_bytes;
         memory::purge();
         let after = memory::report().process.rss_bytes;
         let freed_bytes = before as i64 - after as i64;
-        app.recording.event(Event::Gc { freed_bytes });
+        recording.event(Event::Gc { freed_bytes });
         Json(GivenBack {
             memory_before: before.into(),
             memory_after: after.into(),

@@ -6,22 +6,26 @@ use axum::{Json, extract::State};
 use leakscope::{
     heap::{By, Position, Site},
     http::off_runtime,
+    memory::Sampler,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::sizes::{PeakTraced, PlaceSize, TotalTraced};
+use super::{
+    Parts,
+    profiles::Profiles,
+    sizes::{PeakTraced, PlaceSize, TotalTraced},
+};
 use crate::{
-    app::App,
     http::{
-        error::{Error, ErrorBody},
+        error::{self, Error, ErrorBody},
         extract::{Fields, Parameters},
     },
-    recording::Event,
+    recording::{Event, Recording},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new().routes(routes!(snapshot))
 }
 
@@ -44,6 +48,7 @@ struct SnapshotQuery {
 
 impl Fields for SnapshotQuery {
     const EXAMPLE: &'static str = "a query of by=line, by=function, by=file or by=stack, and limit=20";
+    const CODE: &'static str = error::BAD_URL;
 }
 
 /// Live memory by place.
@@ -128,13 +133,15 @@ struct PlaceFigures {
     )
 )]
 async fn snapshot(
-    State(app): State<Arc<App>>,
+    State(profiles): State<Arc<Profiles>>,
+    State(sampler): State<Arc<Sampler>>,
+    State(recording): State<Arc<Recording>>,
     Parameters(query): Parameters<SnapshotQuery>,
 ) -> Result<Json<HeapSnapshot>, Error> {
-    off_runtime(&app, move |app| {
-        let snapshot = app.profiles.take()?;
-        app.recording.event(Event::Snapshot { total_bytes: snapshot.total_bytes });
-        let peak_bytes = app.sampler.peak_live_heap_bytes().max(snapshot.total_bytes);
+    off_runtime(&profiles, move |profiles| {
+        let snapshot = profiles.take().map_err(error::no_profile)?;
+        recording.event(Event::Snapshot { total_bytes: snapshot.total_bytes });
+        let peak_bytes = sampler.peak_live_heap_bytes().max(snapshot.total_bytes);
         let sites = |by, most| {
             let is_shown = query.by.map_or(by != By::Stack, |only| only == by);
             is_shown.then(|| snapshot.sites(by).into_iter().take(query.limit.unwrap_or(most)))

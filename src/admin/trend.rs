@@ -5,21 +5,20 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use leakscope::{
     http::{Window, off_runtime},
+    memory::{Limit, Sampler},
     trend::TrendReport,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    app::App,
-    http::{
-        error::{Error, ErrorBody},
-        extract::{Fields, Parameters},
-    },
+use super::Parts;
+use crate::http::{
+    error::{self, Error, ErrorBody},
+    extract::{Fields, Parameters},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new().routes(routes!(trend))
 }
 
@@ -36,6 +35,7 @@ struct TrendQuery {
 
 impl Fields for TrendQuery {
     const EXAMPLE: &'static str = "a query of window=300: seconds, a whole number from 10 to 1800";
+    const CODE: &'static str = error::BAD_URL;
 }
 
 /// Whether memory grows, by how much a second and a request, and, if it goes on so, when it reaches the limit.
@@ -50,8 +50,9 @@ impl Fields for TrendQuery {
     )
 )]
 async fn trend(
-    State(app): State<Arc<App>>,
+    State(sampler): State<Arc<Sampler>>,
+    State(limit): State<Limit>,
     Parameters(query): Parameters<TrendQuery>,
 ) -> Result<Json<TrendReport>, Error> {
-    Ok(Json(off_runtime(&app, move |app| query.window.trend(&app.sampler, app.limit)).await))
+    Ok(Json(off_runtime(&sampler, move |sampler| query.window.trend(sampler, limit)).await))
 }

@@ -10,15 +10,16 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App,
+    admin::{Parts, profiles::Profiles},
     http::{
-        error::{Error, ErrorBody},
+        error::{self, Error, ErrorBody},
         extract::{Fields, Parameters},
+        lifecycle::Lifecycle,
     },
 };
 
 /// Routes under `/debug`; mount them behind the guard of the admin routes.
-pub fn routes() -> OpenApiRouter<Arc<App>> {
+pub fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new().routes(routes!(heap)).routes(routes!(flamegraph))
 }
 
@@ -34,6 +35,7 @@ struct HeapQuery {
 
 impl Fields for HeapQuery {
     const EXAMPLE: &'static str = "no query, or one of seconds=1 to seconds=300";
+    const CODE: &'static str = error::BAD_URL;
 }
 
 /// A heap profile in pprof's format (gzipped protobuf): `go tool pprof -top http://127.0.0.1:8080/debug/pprof/heap`.
@@ -50,10 +52,11 @@ impl Fields for HeapQuery {
     )
 )]
 async fn heap(
-    State(app): State<Arc<App>>,
+    State(profiles): State<Arc<Profiles>>,
+    State(lifecycle): State<Lifecycle>,
     Parameters(query): Parameters<HeapQuery>,
 ) -> Result<Response, Error> {
-    Ok(pprof::heap(&app.profiles, query.seconds, app.draining()).await?)
+    pprof::heap(&profiles, query.seconds, lifecycle.draining()).await.map_err(error::no_profile)
 }
 
 /// What a flame graph shows.
@@ -68,6 +71,7 @@ struct FlamegraphQuery {
 
 impl Fields for FlamegraphQuery {
     const EXAMPLE: &'static str = "no query, or base=baseline";
+    const CODE: &'static str = error::BAD_URL;
 }
 
 /// The live heap as a flame graph: an SVG for a browser, in which one can zoom and search.
@@ -83,8 +87,8 @@ impl Fields for FlamegraphQuery {
     )
 )]
 async fn flamegraph(
-    State(app): State<Arc<App>>,
+    State(profiles): State<Arc<Profiles>>,
     Parameters(query): Parameters<FlamegraphQuery>,
 ) -> Result<Response, Error> {
-    Ok(pprof::flamegraph(&app.profiles, query.base).await?)
+    pprof::flamegraph(&profiles, query.base).await.map_err(error::no_profile)
 }

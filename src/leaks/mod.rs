@@ -143,6 +143,8 @@ pub struct Facts {
     pub removed_field: &'static str,
     /// What clearing all leaks calls that number, such as `cache_entries_removed`.
     pub removed_of_all_field: &'static str,
+    /// Whether what it recorded of a request can be read back.
+    pub records_requests: bool,
 }
 
 /// One implementation of a leak's feature.

@@ -5,10 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -53,7 +50,7 @@ impl Recording {
         limit: Limit,
         profiler: Arc<Profiler>,
         sampler: Arc<Sampler>,
-        requests: Arc<AtomicU64>,
+        requests: Box<dyn Fn() -> u64 + Send>,
         leaks: Arc<Registry>,
     ) -> Self {
         let recorder = Recorder::start(recorder::Config {
@@ -62,7 +59,7 @@ impl Recording {
             settings: as_json(settings),
             profiler,
             sampler,
-            requests: Box::new(move || requests.load(Relaxed)),
+            requests,
             figures: Box::new(move || figures(&leaks)),
             on_problem: Box::new(|problem| tracing::warn!("{problem}")),
         });

@@ -25,10 +25,10 @@ use opentelemetry_sdk::trace::SdkTracer;
 use pin_project_lite::pin_project;
 
 use super::{
+    metrics::Metrics,
     metrics::{Endpoint, Requests, method_index, method_name},
-    traces::{RequestContext, RequestSpan},
+    traces::{RequestContext, RequestSpan, Traces},
 };
-use crate::app::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -38,7 +38,7 @@ const UNTRACED: [&str; 4] = ["/metrics", "/health", "/livez", "/readyz"];
 
 /// Wraps the routes. Handlers below can ask for a [`RequestContext`], and clients find its ids in the answer's headers
 /// `x-request-id` and `x-trace-id`.
-pub fn layer(routes: Router, app: &Arc<App>) -> Service {
+pub fn layer(routes: Router, metrics: &Metrics, traces: &Traces, api_requests: ApiRequests) -> Service {
     let measured = match request::available() {
         Ok(()) => true,
         Err(reason) => {
@@ -46,12 +46,8 @@ pub fn layer(routes: Router, app: &Arc<App>) -> Service {
             false
         }
     };
-    let instruments = Instruments {
-        requests: app.metrics.requests(),
-        tracer: app.traces.tracer(),
-        api_requests: Arc::clone(&app.requests),
-        measured,
-    };
+    let instruments =
+        Instruments { requests: metrics.requests(), tracer: traces.tracer(), api_requests, measured };
     Service { routes, instruments: Arc::new(instruments) }
 }
 
@@ -64,11 +60,22 @@ pub struct Service {
     instruments: Arc<Instruments>,
 }
 
+/// Requests that a route under /api has answered since the start. Clones are the same count.
+#[derive(Debug, Clone, Default)]
+pub struct ApiRequests(Arc<AtomicU64>);
+
+impl ApiRequests {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// What every request is recorded with.
 struct Instruments {
     requests: Arc<Requests>,
     tracer: Option<SdkTracer>,
-    api_requests: Arc<AtomicU64>,
+    api_requests: ApiRequests,
     /// Whether a request's account ends its span; else its answer's head does.
     measured: bool,
 }
@@ -81,12 +88,14 @@ where
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<B>) -> Answering {
+    fn call(&self, mut request: Request<B>) -> Answering {
         let call = self.instruments.begin(&request);
         let over = self
             .instruments
             .measured
             .then(|| Over { endpoint: Arc::clone(&call.endpoint), context: call.context.clone() });
+        // Handlers ask the request for it. This costs a clone and a small allocation; the router's own extensions are there anyway.
+        request.extensions_mut().insert(call.context.clone());
         let _entered = call.context.enter();
         let inner = request::call(&mut self.routes.clone(), request, over);
         Answering { inner, call }
@@ -124,7 +133,7 @@ impl Call {
         let Instruments { requests, api_requests, measured, .. } = &*self.instruments;
         requests.record(&self.endpoint, self.method, status, self.started.elapsed());
         if self.endpoint.route().is_some_and(|route| route.starts_with("/api/")) {
-            api_requests.fetch_add(1, Relaxed);
+            api_requests.0.fetch_add(1, Relaxed);
         }
         self.context.answered(status);
         if !measured {
@@ -189,7 +198,7 @@ mod tests {
     struct Watched {
         service: Service,
         requests: Arc<Requests>,
-        api_requests: Arc<AtomicU64>,
+        api_requests: ApiRequests,
     }
 
     impl Watched {
@@ -203,11 +212,11 @@ mod tests {
             let routes = Router::new().route("/api/items/{id}", get(echo)).route("/health", get(echo));
             let patterns = ["/api/items/{id}", "/health"].map(|pattern| (Method::GET, pattern));
             let requests = Arc::new(Requests::new("under-test", patterns));
-            let api_requests = Arc::new(AtomicU64::new(0));
+            let api_requests = ApiRequests::default();
             let instruments = Instruments {
                 requests: Arc::clone(&requests),
                 tracer: None,
-                api_requests: Arc::clone(&api_requests),
+                api_requests: api_requests.clone(),
                 measured: false,
             };
             let service = Service { routes, instruments: Arc::new(instruments) };
@@ -247,7 +256,7 @@ mod tests {
         assert_eq!(watched.value("http_requests_total", &[&items[..], &[("status", "200")]].concat()), 2.0);
         assert_eq!(watched.value("http_request_duration_seconds_count", &items), 2.0);
         assert_eq!(watched.value("http_requests_total", &[("endpoint", "/health")]), 1.0);
-        assert_eq!(watched.api_requests.load(Relaxed), 2, "/health is no request of the API");
+        assert_eq!(watched.api_requests.count(), 2, "/health is no request of the API");
     }
 
     #[tokio::test]
@@ -260,7 +269,7 @@ mod tests {
         assert_eq!(watched.send("STEEP", "/api/items/1", &[]).await.status(), 405);
         assert_eq!(watched.value("http_requests_total", &[("endpoint", "other"), ("status", "404")]), 3.0);
         assert_eq!(watched.value("http_requests_total", &[("method", "other"), ("status", "405")]), 2.0);
-        assert_eq!(watched.api_requests.load(Relaxed), 2, "what no route took is no request of the API");
+        assert_eq!(watched.api_requests.count(), 2, "what no route took is no request of the API");
     }
 
     #[tokio::test]

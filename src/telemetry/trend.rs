@@ -14,8 +14,6 @@ use leakscope::{
 };
 use tokio::time::MissedTickBehavior;
 
-use crate::app::App;
-
 /// Time between two readings.
 const PACE: Duration = Duration::from_secs(5);
 
@@ -36,14 +34,13 @@ impl TrendWatch {
     }
 
     /// Reads at a steady pace and says when the verdict changes. Never returns.
-    pub async fn watch(&self, app: &Arc<App>) {
+    pub async fn watch(&self, sampler: &Arc<Sampler>, limit: Limit) {
         let mut tick = tokio::time::interval(PACE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let app = Arc::clone(app);
-            let reading =
-                tokio::task::spawn_blocking(move || Window::default().trend(&app.sampler, app.limit));
+            let sampler = Arc::clone(sampler);
+            let reading = tokio::task::spawn_blocking(move || Window::default().trend(&sampler, limit));
             // A panic there has been printed; the last reading stays.
             if let Ok(report) = reading.await {
                 self.renew(report);

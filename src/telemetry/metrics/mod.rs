@@ -1,4 +1,4 @@
-//! `/metrics`: what requests recorded, and what is read from the application's state at each scrape.
+//! `/metrics`: what requests recorded, and what is read from the [`Sources`] at each scrape.
 //!
 //! Two kinds of rows, two recorders. Requests record into a recorder that lives as long as the process (`requests`).
 //! Everything else is read at the scrape into a recorder of that scrape (`readings`): a row that has nothing to say is
@@ -12,12 +12,11 @@ use std::{
 use axum::http::Method;
 use leakscope::memory::{self, Report};
 
-use crate::app::App;
-
 mod durations;
 mod readings;
 mod requests;
 
+pub use readings::Sources;
 pub(super) use requests::{Endpoint, Requests, method_index, method_name};
 
 /// Age up to which a memory report serves another scrape: a storm of scrapes costs five reports a second at most.
@@ -36,10 +35,10 @@ impl Metrics {
     }
 
     /// Prometheus text. A few milliseconds once a second, less in between; call it off the async runtime.
-    pub fn render(&self, app: &App) -> String {
+    pub fn render(&self, sources: &Sources) -> String {
         let report = self.report();
         let mut text = self.requests.render();
-        text.push_str(&readings::render(app, &report));
+        text.push_str(&readings::render(sources, &report));
         text
     }
 

@@ -13,7 +13,7 @@ use axum::Router;
 use serde_json::{Map, Value};
 use tokio::{net::TcpListener, sync::watch};
 
-use super::{Counted, Guard, requests::Requests, routes};
+use super::{Counted, Guard, parts::Parts, routes};
 use crate::{
     heap::{Profiler, Profiles, Status, Unwinder},
     memory::{self, Limit, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
@@ -40,20 +40,6 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Leakscope(Arc<Parts>);
-
-/// What the routes ask.
-pub(super) struct Parts {
-    pub profiles: Arc<Profiles>,
-    pub sampler: Arc<Sampler>,
-    pub limit: Limit,
-    pub requests: Arc<Requests>,
-    pub guard: Guard,
-    recorder: Option<Arc<Recorder>>,
-    /// Requests that came in, measured or not.
-    served: Arc<AtomicU64>,
-    problems: Vec<String>,
-    stopping: watch::Sender<bool>,
-}
 
 /// What to start, and how. Nothing needs to be set.
 pub struct Builder {
@@ -174,12 +160,12 @@ impl Leakscope {
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
         let stopping = Arc::clone(&self.0);
         let stopping = async move { stopping.stopping().await };
-        axum::serve(listener, routes::site(&self)).with_graceful_shutdown(stopping).await
+        axum::serve(listener, routes::site(&self.0)).with_graceful_shutdown(stopping).await
     }
 
     /// The [routes](super), all under `/debug` and behind the [`Guard`], to merge into a router of the program's own.
     pub fn router(&self) -> Router {
-        routes::router(self)
+        routes::router(&self.0)
     }
 
     /// Measures what each request keeps, by route, and counts requests for the trend. Put it around the program's routes
@@ -210,28 +196,6 @@ impl Leakscope {
         self.0.stopping.send_replace(true);
         if let Some(recorder) = self.recorder() {
             recorder.stop();
-        }
-    }
-
-    pub(super) fn parts(&self) -> &Arc<Parts> {
-        &self.0
-    }
-}
-
-impl Parts {
-    pub fn served(&self) -> u64 {
-        self.served.load(Relaxed)
-    }
-
-    /// Returns once the program is about to stop.
-    pub async fn stopping(&self) {
-        let mut stopping = self.stopping.subscribe();
-        let _ = stopping.wait_for(|stopping| *stopping).await; // the sender lives as long as `self`
-    }
-
-    pub fn record(&self, kind: &str, detail: Value) {
-        if let (Some(recorder), Value::Object(detail)) = (&self.recorder, detail) {
-            recorder.event(kind, detail);
         }
     }
 }

@@ -43,13 +43,17 @@ impl Sink for Counted {
     }
 }
 
-/// The sums of one route.
+/// The sums of one route over all its requests that are over.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::RequestsOfRoute))]
 pub(super) struct Route {
+    /// Pattern of the route, or `(no route)`.
     route: String,
     requests: u64,
     allocated_bytes: u64,
+    /// Freed until the answers were sent.
     freed_bytes: u64,
+    /// The difference of the two.
     retained_bytes: i64,
     retained_bytes_per_request: f64,
 }
