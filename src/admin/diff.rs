@@ -119,6 +119,7 @@ struct GrowingPlace {
         (status = 200, body = HeapDiff),
         (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
         (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
+        (status = 503, body = ErrorBody, description = "The profile failed"),
     )
 )]
 async fn diff(
@@ -150,6 +151,7 @@ async fn diff(
     responses(
         (status = 200, body = HeapDiff, description = "`status` is `baseline_set`"),
         (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
+        (status = 503, body = ErrorBody, description = "The profile failed"),
     )
 )]
 async fn baseline(

@@ -53,7 +53,10 @@ const NO_ANSWER: &str = "{}; this lab takes no answer";
     request_body(content = Asked, description = "May be empty"),
     responses(
         (status = 200, body = Verdict),
+        (status = 400, body = ErrorBody, description = "The path or the body can't be read"),
         (status = 404, body = ErrorBody, description = "No lab of that id"),
+        (status = 408, body = ErrorBody, description = "The body did not come in time"),
+        (status = 413, body = ErrorBody, description = "The body is too long"),
         (status = 422, body = ErrorBody, description = "The answer is not of the lab's form"),
     )
 )]
@@ -83,6 +86,7 @@ async fn check(
     params(("id" = String, Path, description = "Id of the lab", example = "1")),
     responses(
         (status = 200, body = Overview),
+        (status = 400, body = ErrorBody, description = "The path can't be read"),
         (status = 404, body = ErrorBody, description = "No lab of that id"),
     )
 )]

@@ -164,8 +164,11 @@ struct AllSwitched {
     request_body = Switch,
     responses(
         (status = 200, body = Switched),
+        (status = 400, body = ErrorBody, description = "The path or the body can't be read"),
         (status = 404, body = ErrorBody, description = "No leak of that name"),
+        (status = 408, body = ErrorBody, description = "The body did not come in time"),
         (status = 409, body = ErrorBody, description = "There is no memory limit"),
+        (status = 413, body = ErrorBody, description = "The body is too long"),
         (status = 422, body = ErrorBody, description = "Wrong fields"),
     )
 )]
@@ -190,7 +193,10 @@ async fn switch(
     request_body = Switch,
     responses(
         (status = 200, body = AllSwitched),
+        (status = 400, body = ErrorBody, description = "The path or the body can't be read"),
+        (status = 408, body = ErrorBody, description = "The body did not come in time"),
         (status = 409, body = ErrorBody, description = "There is no memory limit"),
+        (status = 413, body = ErrorBody, description = "The body is too long"),
         (status = 422, body = ErrorBody, description = "Wrong fields"),
     )
 )]
@@ -272,7 +278,10 @@ struct Cleared {
     request_body(content = Clear, description = "May be empty: all leaks"),
     responses(
         (status = 200, body = Cleared),
+        (status = 400, body = ErrorBody, description = "The path or the body can't be read"),
         (status = 404, body = ErrorBody, description = "No leak of that name"),
+        (status = 408, body = ErrorBody, description = "The body did not come in time"),
+        (status = 413, body = ErrorBody, description = "The body is too long"),
         (status = 422, body = ErrorBody, description = "Wrong fields"),
     )
 )]

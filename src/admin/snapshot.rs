@@ -130,6 +130,7 @@ struct PlaceFigures {
         (status = 200, body = HeapSnapshot),
         (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
         (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
+        (status = 503, body = ErrorBody, description = "The profile failed"),
     )
 )]
 async fn snapshot(

@@ -84,6 +84,7 @@ impl Fields for FlamegraphQuery {
         (status = 200, body = String, content_type = "image/svg+xml"),
         (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
         (status = 409, body = ErrorBody, description = "Profiling is off, or there is no baseline"),
+        (status = 503, body = ErrorBody, description = "The profile failed"),
     )
 )]
 async fn flamegraph(

@@ -123,7 +123,11 @@ struct PastRequest<'a> {
     path = "/api/history/{request_id}",
     tag = "workload",
     params(("request_id" = String, Path, description = "The request_id of an answer from /api/data")),
-    responses((status = 200, body = PastRequest), (status = 404, body = ErrorBody, description = "Not recorded, or no longer kept"))
+    responses(
+        (status = 200, body = PastRequest),
+        (status = 400, body = ErrorBody, description = "The path can't be read"),
+        (status = 404, body = ErrorBody, description = "Not recorded, or no longer kept"),
+    )
 )]
 async fn history(
     State(workload): State<Arc<Workload>>,
