@@ -57,6 +57,7 @@ pub(crate) use {
 
 /// What the profiler can do here, decided at the start.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Status))]
 pub struct Status {
     /// Whether snapshots can be taken.
     pub enabled: bool,
@@ -70,6 +71,7 @@ pub struct Status {
 
 /// Which unwinder takes the stacks of sampled allocations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Unwinder))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Unwinder {
     /// Frame pointers: cheap.
@@ -94,6 +96,7 @@ pub enum Error {
 
 /// What to group by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::By))]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// `file:line` of the first frame of the application.

@@ -9,7 +9,7 @@ use super::{
     end::End,
     entry::{self, Entry, RunEntries, Start, What},
     journal::{Contents, HEADER_BYTES, Journal, LONGEST_PAYLOAD_BYTES, framed},
-    post_mortem::{self, LastProfile},
+    post_mortem::{self, LastProfile, PostMortem},
     readings::{PACE, Reading},
     recording::SEGMENT_BYTES,
     ring::{self, Recorded, Ring, SLOTS},
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     memory::{LIVE_HEAP, RSS, UNACCOUNTED, USAGE},
     quantity::Observation,
+    trend::Verdict,
 };
 
 const NO_MOVE: fn(String) = |message| panic!("{message}");
@@ -383,11 +384,22 @@ fn the_figures_are_the_last_ones_and_their_age_is_told() {
     assert_eq!((at.uptime_seconds, at.sample_age_seconds), (Some(12.5), Some(0.5)));
     assert_eq!(post_mortem.state["on"], json!(["cache"]));
     assert_eq!(post_mortem.settings["work_ms"], json!(10));
-    assert_eq!(post_mortem.trend.as_ref().map(|trend| &trend["verdict"]), Some(&Value::from("undecided")));
+    assert_eq!(post_mortem.trend.as_ref().map(|trend| trend.trend.verdict), Some(Verdict::Undecided));
 
     let post_mortem = judged(&[], &[400, 500], None, (Cause::Killed, Certainty::Likely));
     assert_eq!(post_mortem.at.limit_share, Some(0.5));
     assert_eq!(post_mortem.at.uptime_seconds, Some(12.0), "until the last sample");
     assert_eq!(post_mortem.at.sample_age_seconds, Some(48.0), "until the next start");
     assert_eq!(post_mortem.ended_unix_ms, None);
+}
+
+#[test]
+fn a_trend_in_another_versions_form_costs_only_the_trend() {
+    let post_mortem = judged(&[], &[400, 500], None, (Cause::Killed, Certainty::Likely));
+    let mut written = serde_json::to_value(&post_mortem).expect("JSON");
+    let read: PostMortem = serde_json::from_value(written.clone()).expect("its own form");
+    assert_eq!(read, post_mortem);
+    written["trend"] = json!({ "verdict": "sinking" });
+    let read: PostMortem = serde_json::from_value(written).expect("the rest fits");
+    assert_eq!(read, PostMortem { trend: None, ..post_mortem });
 }
