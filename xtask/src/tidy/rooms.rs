@@ -31,7 +31,7 @@ pub const CRATES: &[Crate] = &[
         rooms: &[
             room("quantity", &[]),
             room("proc", &[]),
-            room("heap", &[]),
+            room("heap", &["proc"]),
             room("trend", &["quantity"]),
             room("jemalloc", &["heap", "proc"]),
             room("memory", &["jemalloc", "proc", "quantity"]),
