@@ -40,7 +40,6 @@ mod snapshot;
 mod symbolize;
 
 pub use diff::{Growth, diff, growing};
-#[cfg(target_os = "linux")]
 #[cfg(feature = "jemalloc")]
 pub(crate) use parse::{RawProfile, parse};
 pub use pprof_file::read_pprof;
