@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use leakscope::{
     heap::{self, By, Compared, Growth, Site, Snapshot},
     http::off_runtime,
-    memory::{self, Limit, Process, Report},
+    memory::{self, Limit, ProcessMemory, Report},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -70,7 +70,7 @@ async fn overview(State(app): State<Arc<App>>) -> Json<Object> {
     .await
 }
 
-fn process(process: &Process, limit: Limit) -> Object {
+fn process(process: &ProcessMemory, limit: Limit) -> Object {
     let (whole, percent_of) = match limit.bytes {
         Some(bytes) => (Some(bytes), "limit"),
         None => (host_memory_bytes(), "host memory"),

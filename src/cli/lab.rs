@@ -5,13 +5,13 @@ use std::{
 };
 
 use clap::Args;
-use leakscope::recorder::{History, Witness};
+use leakscope::recorder::History;
 
 use super::{Failure, instance::Instance};
 use crate::{
     config::{BadSettings, RawSettings, Settings},
     post_mortem, recording,
-    supervisor::{self, Cause, Certainty, Console, Ending, Enforce, Plan},
+    supervisor::{self, Console, Ending, Enforce, LabPlan},
 };
 
 /// Arguments of `leaklab lab`.
@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (settings, enforce) = arguments.judge().map_err(Failure::usage)?;
     let instance = Instance::claim(&settings.data_dir)?;
     let address = free_address(settings.listen)?;
-    let plan = Plan {
+    let plan = LabPlan {
         program: env::current_exe().map_err(Failure::unavailable)?,
         arguments: serve_arguments(&arguments.settings, address, std::io::stdout().is_terminal()),
         address,
@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         console.say(warning);
     }
     let folder = recording::folder(&settings.data_dir);
-    match supervisor::run(&plan, console, &|ending| obituary(&folder, ending)) {
+    match supervisor::run(&plan, console, &|ending| describe_end(&folder, ending)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(failure) => {
             let code = match failure {
@@ -76,24 +76,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// Leaves beside the recorder's files what the supervisor saw, and says what these make of it.
-fn obituary(folder: &Path, ending: &Ending) -> Option<String> {
-    witness(ending).write(folder).ok()?;
+fn describe_end(folder: &Path, ending: &Ending) -> Option<String> {
+    ending.seen.write(folder).ok()?;
     let history = History::settle(folder);
     let last =
-        history.post_mortems.first().filter(|last| last.pid == ending.pid && history.judged_now > 0)?;
+        history.post_mortems.first().filter(|last| last.pid == ending.seen.pid && history.judged_now > 0)?;
     Some(post_mortem::lines(last).join("\n"))
-}
-
-fn witness(ending: &Ending) -> Witness {
-    let is_certain = ending.certainty == Certainty::Certain;
-    let (signal, exit_code, limit_kill, usage_bytes) = match ending.cause {
-        Cause::Limit { bytes } => (Some(libc::SIGKILL), None, is_certain.then_some(true), bytes),
-        Cause::Killed => (Some(libc::SIGKILL), None, is_certain.then_some(false), None),
-        Cause::Crashed { signal } => (Some(signal), None, Some(false), None),
-        Cause::Exited { code } => (None, Some(code), Some(false), None),
-    };
-    let evidence = ending.evidence.clone();
-    Witness { pid: ending.pid, signal, exit_code, limit_kill, usage_bytes, evidence }
 }
 
 /// The address with a real port, after a look whether it can be had: a taken port is said before a child is started, and

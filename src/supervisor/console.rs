@@ -9,7 +9,7 @@ use std::{
 use humantime::format_duration;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::history::History;
+use super::recent::RecentVitals;
 use crate::vitals::Vitals;
 
 /// The lab's words go to standard error, so that standard output is the service's log and nothing else. The live line is
@@ -51,10 +51,10 @@ impl Console {
     }
 
     /// Draws the live line.
-    pub fn show(&self, history: &History, limit_bytes: u64) {
-        let Some(vitals) = history.latest() else { return };
+    pub fn show(&self, recent: &RecentVitals, limit_bytes: u64) {
+        let Some(vitals) = recent.latest() else { return };
         self.live.set_position(used(vitals).min(limit_bytes));
-        self.live.set_message(line(vitals, history.requests_per_second(), limit_bytes));
+        self.live.set_message(line(vitals, recent.requests_per_second(), limit_bytes));
     }
 
     /// The live line while there is no service.

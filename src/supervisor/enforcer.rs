@@ -5,7 +5,7 @@ use std::{fs::File, io};
 use indicatif::BinaryBytes;
 
 use super::{
-    cgroup::{Cgroup, Place, Version},
+    cgroup::{CgroupParent, LimitedCgroup},
     lifeline::Supervised,
     watcher::Watcher,
 };
@@ -41,7 +41,7 @@ impl Enforce {
 #[derive(Debug)]
 pub enum Enforcer {
     /// The kernel.
-    Cgroup(Place),
+    Cgroup(CgroupParent),
     /// A thread of ours, and why it is not the kernel.
     Watcher {
         /// For the user.
@@ -60,8 +60,8 @@ impl Enforcer {
                 instead_of_cgroup: "it was asked for (--enforce watcher)".to_owned(),
             });
         }
-        match Place::find() {
-            Ok(place) => Ok(Self::Cgroup(place)),
+        match CgroupParent::find() {
+            Ok(parent) => Ok(Self::Cgroup(parent)),
             Err(reason) if wanted == Enforce::Auto => Ok(Self::Watcher { instead_of_cgroup: reason }),
             Err(reason) => Err(reason),
         }
@@ -71,10 +71,10 @@ impl Enforcer {
     ///
     /// # Errors
     /// The cgroup can't be made.
-    pub fn guard(&self, limit_bytes: u64) -> io::Result<Guard> {
+    pub fn guard(&self, limit_bytes: u64) -> io::Result<LimitGuard> {
         match self {
-            Self::Cgroup(place) => Cgroup::create(place, limit_bytes).map(Guard::Cgroup),
-            Self::Watcher { .. } => Ok(Guard::Watcher { limit_bytes, watcher: None }),
+            Self::Cgroup(parent) => LimitedCgroup::create(parent, limit_bytes).map(LimitGuard::Cgroup),
+            Self::Watcher { .. } => Ok(LimitGuard::Watcher { limit_bytes, watcher: None }),
         }
     }
 
@@ -82,12 +82,10 @@ impl Enforcer {
     pub fn describe(&self, limit_bytes: u64) -> String {
         let limit = BinaryBytes(limit_bytes);
         match self {
-            Self::Cgroup(place) => {
-                let version = match place.version() {
-                    Version::V1 => "v1",
-                    Version::V2 => "v2",
-                };
-                format!("limit {limit}, held by the kernel: cgroup {version} under {}", place.dir().display())
+            Self::Cgroup(parent) => {
+                let (version, folder) =
+                    (parent.cgroup().version().number(), parent.cgroup().folder().display());
+                format!("limit {limit}, held by the kernel: cgroup v{version} under {folder}")
             }
             Self::Watcher { instead_of_cgroup } => format!(
                 "limit {limit}, held by a watcher that reads the service's RSS at least every 10 ms and sends SIGKILL; \
@@ -100,9 +98,9 @@ impl Enforcer {
 
 /// The limit of one life.
 #[derive(Debug)]
-pub enum Guard {
+pub enum LimitGuard {
     /// Removed with the guard.
-    Cgroup(Cgroup),
+    Cgroup(LimitedCgroup),
     /// Started once there is a process.
     Watcher {
         /// Where it kills.
@@ -112,9 +110,9 @@ pub enum Guard {
     },
 }
 
-/// What the enforcer knows of a life that has ended.
+/// What the enforcer knows of a life that has ended: whether it killed the service for the limit.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum KillReport {
     /// It killed the service at so many bytes (`None`: the kernel did not keep the peak); how it is known.
     Killed {
         /// Cgroup's peak or watcher's last reading.
@@ -134,7 +132,7 @@ pub enum Verdict {
     },
 }
 
-impl Guard {
+impl LimitGuard {
     /// The file by which the child enters its cgroup, before it becomes the service.
     ///
     /// # Errors
@@ -166,27 +164,27 @@ impl Guard {
     }
 
     /// The child has ended: was it for the limit?
-    pub fn verdict(self) -> Verdict {
+    pub fn report(self) -> KillReport {
         match self {
             Self::Cgroup(cgroup) => {
                 let bytes = cgroup.peak_bytes();
                 match cgroup.kills() {
-                    Some(0) => {
-                        Verdict::NotKilled { evidence: "the cgroup's kill counter did not move".to_owned() }
-                    }
-                    Some(kills) => Verdict::Killed {
+                    Some(0) => KillReport::NotKilled {
+                        evidence: "the cgroup's kill counter did not move".to_owned(),
+                    },
+                    Some(kills) => KillReport::Killed {
                         bytes,
                         evidence: format!("the cgroup's kill counter moved from 0 to {kills}"),
                     },
-                    None => Verdict::Unknown { bytes },
+                    None => KillReport::Unknown { bytes },
                 }
             }
             Self::Watcher { limit_bytes, watcher } => {
                 let Some(watched) = watcher.map(Watcher::stop) else {
-                    return Verdict::Unknown { bytes: None };
+                    return KillReport::Unknown { bytes: None };
                 };
                 match watched.killed_at_bytes {
-                    Some(bytes) => Verdict::Killed {
+                    Some(bytes) => KillReport::Killed {
                         bytes: Some(bytes),
                         evidence: format!(
                             "the watcher sent SIGKILL, {} past the limit; it had looked {} times, every {:.1?} on average, \
@@ -197,7 +195,7 @@ impl Guard {
                             watched.longest_gap
                         ),
                     },
-                    None => Verdict::NotKilled { evidence: "the watcher sent no signal".to_owned() },
+                    None => KillReport::NotKilled { evidence: "the watcher sent no signal".to_owned() },
                 }
             }
         }

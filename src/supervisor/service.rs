@@ -10,7 +10,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Plan, console::Console, enforcer::Guard, lifeline::Supervised};
+use super::{console::Console, enforcer::LimitGuard, lifeline::Supervised, plan::LabPlan, signals};
 
 /// How long the service may take to answer what it has begun, once it was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running child. Killed when dropped.
-pub struct Service {
+pub struct ServiceProcess {
     child: Child,
     pid: u32,
     /// Nothing is written to it. It closes when we are gone, and the child ends then.
@@ -26,13 +26,13 @@ pub struct Service {
     output: Vec<JoinHandle<()>>,
 }
 
-impl Service {
+impl ServiceProcess {
     /// Starts the child inside the guard's limit. To be called on the main thread: the signal that the kernel sends at
     /// the parent's death is sent when the *thread* that started the child ends.
     ///
     /// # Errors
     /// The program can't be started, or it could not enter its cgroup.
-    pub fn start(plan: &Plan, guard: &Guard, console: &Arc<Console>) -> io::Result<Self> {
+    pub fn start(plan: &LabPlan, guard: &LimitGuard, console: &Arc<Console>) -> io::Result<Self> {
         let mut command = Command::new(&plan.program);
         command
             .args(&plan.arguments)
@@ -88,7 +88,7 @@ impl Service {
     /// # Errors
     /// The kernel can't tell.
     pub async fn stop(&mut self, hurry: impl Future) -> io::Result<bool> {
-        send_signal(self.pid, libc::SIGTERM);
+        signals::send(self.pid, libc::SIGTERM);
         let patience = async {
             tokio::select! {
                 () = tokio::time::sleep(GRACE) => {}
@@ -103,13 +103,6 @@ impl Service {
         self.ended().await?;
         Ok(false)
     }
-}
-
-/// Sends a signal; that the process may have ended already is no error.
-pub(super) fn send_signal(pid: u32, signal: libc::c_int) {
-    let Ok(pid) = libc::pid_t::try_from(pid) else { return };
-    // SAFETY: kill(2) takes plain numbers; at worst there is no such process.
-    unsafe { libc::kill(pid, signal) };
 }
 
 #[cfg(target_os = "linux")]

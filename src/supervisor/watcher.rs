@@ -12,6 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use leakscope::proc::{Process, ResidentMemory};
+
+use super::signals;
+
 /// Pause between two looks: a third of the 10 ms that are promised, so that a late wake-up still keeps the promise. A look
 /// takes a few microseconds.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -44,7 +48,7 @@ impl Watcher {
     /// # Errors
     /// The child's memory can't be read here.
     pub fn start(pid: u32, limit_bytes: u64) -> std::io::Result<Self> {
-        let resident = Resident::of(pid)?;
+        let resident = Process::of(pid)?.resident_memory()?;
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("watcher".into()).spawn({
             let stop = Arc::clone(&stop);
@@ -60,7 +64,7 @@ impl Watcher {
     }
 }
 
-fn watch(resident: &Resident, pid: u32, limit_bytes: u64, stop: &AtomicBool) -> Watched {
+fn watch(resident: &ResidentMemory, pid: u32, limit_bytes: u64, stop: &AtomicBool) -> Watched {
     let started = Instant::now();
     let mut last_look = started;
     let mut watched = Watched {
@@ -80,74 +84,13 @@ fn watch(resident: &Resident, pid: u32, limit_bytes: u64, stop: &AtomicBool) -> 
         watched.peak_bytes = watched.peak_bytes.max(bytes);
         last_look = now;
         if bytes >= limit_bytes {
-            super::service::send_signal(pid, libc::SIGKILL);
+            signals::send(pid, libc::SIGKILL);
             watched.killed_at_bytes = Some(bytes);
             break;
         }
         thread::sleep(PAUSE);
     }
     watched
-}
-
-/// Resident memory of one process, cheap to read again and again.
-struct Resident {
-    #[cfg(target_os = "linux")]
-    statm: std::fs::File,
-    #[cfg(target_os = "linux")]
-    page_bytes: u64,
-    #[cfg(not(target_os = "linux"))]
-    pid: libc::c_int,
-}
-
-#[cfg(target_os = "linux")]
-impl Resident {
-    fn of(pid: u32) -> std::io::Result<Self> {
-        // SAFETY: sysconf(3) with a valid name only reads.
-        let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        let page_bytes = u64::try_from(page_bytes).map_err(std::io::Error::other)?;
-        Ok(Self { statm: std::fs::File::open(format!("/proc/{pid}/statm"))?, page_bytes })
-    }
-
-    /// The file stays open: it belongs to the process, not to its number, so that a reused pid can't be hit.
-    fn bytes(&self) -> std::io::Result<u64> {
-        use std::os::unix::fs::FileExt;
-        let mut buffer = [0; 128];
-        let length = self.statm.read_at(&mut buffer, 0)?;
-        let text = std::str::from_utf8(&buffer[..length]).unwrap_or_default();
-        let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-        pages.map(|pages| pages * self.page_bytes).ok_or_else(|| std::io::Error::other("statm has no RSS"))
-    }
-}
-
-#[cfg(target_os = "macos")]
-impl Resident {
-    fn of(pid: u32) -> std::io::Result<Self> {
-        Ok(Self { pid: libc::c_int::try_from(pid).map_err(std::io::Error::other)? })
-    }
-
-    fn bytes(&self) -> std::io::Result<u64> {
-        // SAFETY: all-zero bytes are a valid `proc_taskinfo`: it has integer fields only.
-        let mut info: libc::proc_taskinfo = unsafe { std::mem::zeroed() };
-        let size = libc::c_int::try_from(size_of_val(&info)).map_err(std::io::Error::other)?;
-        // SAFETY: the buffer is a `proc_taskinfo` of `size` bytes, as PROC_PIDTASKINFO wants it.
-        let written =
-            unsafe { libc::proc_pidinfo(self.pid, libc::PROC_PIDTASKINFO, 0, (&raw mut info).cast(), size) };
-        if written == size { Ok(info.pti_resident_size) } else { Err(std::io::Error::last_os_error()) }
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-impl Resident {
-    fn of(_pid: u32) -> std::io::Result<Self> {
-        Err(std::io::Error::new(
-            std::io::ErrorKind::Unsupported,
-            "the memory of another process can be read on Linux and macOS only",
-        ))
-    }
-
-    fn bytes(&self) -> std::io::Result<u64> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
 }
 
 #[cfg(test)]

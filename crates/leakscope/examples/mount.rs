@@ -18,7 +18,10 @@ use std::{
 use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
 use leakscope::Leakscope;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 // The allocator, with its heap profiler on.
 leakscope::jemalloc!();
@@ -27,22 +30,31 @@ leakscope::jemalloc!();
 async fn main() -> io::Result<()> {
     let argument = |n: usize, usual: &str| env::args().nth(n).unwrap_or_else(|| usual.to_owned());
 
+    let instrument = TcpListener::bind(argument(1, "127.0.0.1:9100")).await?;
+    let listener = TcpListener::bind(argument(2, "127.0.0.1:9101")).await?;
+
     // Reports, diffs, trend, post-mortem and pprof, on a listener of their own.
     let leakscope = Leakscope::builder().record_in(argument(3, ".leakscope")).start();
-    let instrument = TcpListener::bind(argument(1, "127.0.0.1:9100")).await?;
     println!("instrument: http://{}/debug", instrument.local_addr()?);
     tokio::spawn(leakscope.clone().serve(instrument));
 
     let service = Router::new().route("/orders", post(place)).with_state(Shop::default());
     // What each request keeps.
     let service = service.layer(leakscope.layer());
-    let listener = TcpListener::bind(argument(2, "127.0.0.1:9101")).await?;
     println!("service: http://{}/orders", listener.local_addr()?);
-    let stop = async { drop(tokio::signal::ctrl_c().await) };
-    axum::serve(listener, service).with_graceful_shutdown(stop).await?;
+    axum::serve(listener, service).with_graceful_shutdown(asked_to_stop()).await?;
     // In good order: the next post-mortem will say so.
     leakscope.stop();
     Ok(())
+}
+
+/// Returns at ctrl-c, or at the SIGTERM with which Docker, Kubernetes and systemd stop a service.
+async fn asked_to_stop() {
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler can be installed");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 /// Clients repeat an order whose answer got lost: each is placed once, and answered alike.

@@ -10,7 +10,7 @@ fn remember(cache: &mut HashMap<u32, serde_json::Value>, id: u32) {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "heap.pb.gz".to_owned());
-    let profiler = leakscope::heap::Profiler::start();
+    let profiler = leakscope::jemalloc::Profiler::start();
     let mut cache = HashMap::new();
     (0..2_000).for_each(|id| remember(&mut cache, id));
     std::fs::write(&path, profiler.snapshot()?.to_pprof())?;

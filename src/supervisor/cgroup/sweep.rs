@@ -8,6 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use leakscope::proc::Process;
+
+use crate::supervisor::signals;
+
 /// The kernel may call a cgroup busy for a moment after its last process has ended.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -43,9 +47,13 @@ pub(super) fn sweep(dir: &Path) -> usize {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     entries
         .flatten()
-        .filter(|entry| entry.file_name().to_str().and_then(owner).is_some_and(|pid| !alive(pid)))
+        .filter(|entry| entry.file_name().to_str().and_then(owner).is_some_and(has_ended))
         .filter(|entry| claim(&entry.path()).is_ok() && remove(&entry.path()))
         .count()
+}
+
+fn has_ended(pid: u32) -> bool {
+    !Process::of(pid).is_ok_and(|lab| lab.is_alive())
 }
 
 /// Kills what is still in a cgroup and removes it; `false`: it is still there.
@@ -54,7 +62,7 @@ pub(super) fn remove(dir: &Path) -> bool {
     loop {
         let members = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         for pid in members.lines().filter_map(|pid| pid.parse().ok()) {
-            super::super::service::send_signal(pid, libc::SIGKILL);
+            signals::send(pid, libc::SIGKILL);
         }
         match fs::remove_dir(dir) {
             Ok(()) => return true,
@@ -63,10 +71,6 @@ pub(super) fn remove(dir: &Path) -> bool {
             Err(_) => thread::sleep(Duration::from_millis(5)),
         }
     }
-}
-
-fn alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 #[cfg(test)]

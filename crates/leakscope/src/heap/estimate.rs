@@ -13,7 +13,7 @@
 
 /// Un-biased live memory with the variance of the estimate. Adds up over stacks, which are sampled independently.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Estimate {
+pub(crate) struct Estimate {
     pub(super) bytes: f64,
     pub(super) count: f64,
     pub(super) bytes_variance: f64,
@@ -24,7 +24,7 @@ pub(super) struct Estimate {
 
 impl Estimate {
     /// From the two figures of a dump's stack: sampled allocations and their bytes.
-    pub(super) fn new(samples: u64, sampled_bytes: u64, interval_bytes: u64) -> Self {
+    pub(crate) fn new(samples: u64, sampled_bytes: u64, interval_bytes: u64) -> Self {
         if samples == 0 || sampled_bytes == 0 || interval_bytes == 0 {
             return Self::default();
         }

@@ -8,11 +8,12 @@
 //! the application: not the allocator's, not the standard library's, not a dependency's that allocated on its behalf.
 //! Which crates are the application's own follows from where their sources lie; nothing needs to be registered.
 //!
-//! ```no_run
+#![cfg_attr(feature = "jemalloc", doc = "```no_run")]
+#![cfg_attr(not(feature = "jemalloc"), doc = "```ignore")]
 //! leakscope::jemalloc!();
 //!
 //! fn main() -> Result<(), leakscope::heap::Error> {
-//!     let profiler = leakscope::heap::Profiler::start();
+//!     let profiler = leakscope::jemalloc::Profiler::start();
 //!     let base = profiler.snapshot()?;
 //!     // ... work ...
 //!     let now = profiler.snapshot()?;
@@ -27,31 +28,32 @@ use serde::Serialize;
 
 mod debug_info;
 mod diff;
-mod dump;
 mod estimate;
 mod flamegraph;
 mod frame;
-mod jemalloc;
 mod parse;
 mod pprof;
 mod pprof_file;
-mod profiler;
-mod profiles;
 mod protobuf;
 mod saved;
 mod snapshot;
 mod symbolize;
-mod tally;
-mod unwind;
 
 pub use diff::{Growth, diff, growing};
 #[cfg(target_os = "linux")]
-pub(crate) use parse::mapping as parse_code_mapping;
+#[cfg(feature = "jemalloc")]
+pub(crate) use parse::{RawProfile, parse};
 pub use pprof_file::read_pprof;
-pub use profiler::Profiler;
-pub use profiles::{Compared, Profiles};
+#[cfg(feature = "jemalloc")]
+pub(crate) use saved::trailer;
 pub use saved::{build_id, read_profile, read_saved};
 pub use snapshot::{Position, Site, Snapshot};
+#[cfg(feature = "jemalloc")]
+pub(crate) use {
+    estimate::Estimate,
+    snapshot::{Stack, Taken},
+    symbolize::Symbols,
+};
 
 /// What the profiler can do here, decided at the start.
 #[derive(Debug, Clone, Serialize)]

@@ -1,49 +1,34 @@
 //! jemalloc's profile text (`heap_v2`) to stacks and mappings. Knows nothing of where the text comes from, nor of symbols.
 
-use std::{io::BufRead, path::PathBuf};
+use std::io::BufRead;
+
+use crate::proc::CodeMapping;
 
 /// A heap profile as jemalloc wrote it.
 #[derive(Debug, Default)]
-pub(super) struct RawProfile {
+pub(crate) struct RawProfile {
     /// Mean bytes between two samples.
-    pub(super) interval_bytes: u64,
-    pub(super) stacks: Vec<RawStack>,
+    pub(crate) interval_bytes: u64,
+    pub(crate) stacks: Vec<RawStack>,
     /// What was mapped executable, by address.
-    pub(super) mappings: Vec<Mapping>,
+    pub(crate) mappings: Vec<CodeMapping>,
 }
 
 /// One allocation stack and what is live of it.
 #[derive(Debug, PartialEq)]
-pub(super) struct RawStack {
+pub(crate) struct RawStack {
     /// Return addresses, innermost first.
-    pub(super) addresses: Vec<u64>,
+    pub(crate) addresses: Vec<u64>,
     /// Live sampled allocations.
-    pub(super) samples: u64,
+    pub(crate) samples: u64,
     /// Their bytes.
-    pub(super) bytes: u64,
-}
-
-/// An executable mapping of a file.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Mapping {
-    pub(crate) start: u64,
-    /// Past the last byte.
-    pub(crate) end: u64,
-    /// Of `start` in the file.
-    pub(crate) file_offset: u64,
-    pub(crate) path: PathBuf,
-}
-
-impl Mapping {
-    pub(super) fn contains(&self, address: u64) -> bool {
-        (self.start..self.end).contains(&address)
-    }
+    pub(crate) bytes: u64,
 }
 
 const MAPPINGS: &str = "MAPPED_LIBRARIES:";
 
 /// Reads a whole profile; the error says which line could not be understood, and why.
-pub(super) fn parse(mut text: impl BufRead) -> Result<RawProfile, String> {
+pub(crate) fn parse(mut text: impl BufRead) -> Result<RawProfile, String> {
     let mut profile = RawProfile::default();
     let mut pending: Option<Vec<u64>> = None; // a stack whose figures are on the next line
     let mut in_mappings = false;
@@ -60,7 +45,7 @@ pub(super) fn parse(mut text: impl BufRead) -> Result<RawProfile, String> {
         let line = line.trim_end();
         let wrong = |what: &str| format!("heap profile, line {number}: {what}: {line:.80}");
         if in_mappings {
-            profile.mappings.extend(mapping(line));
+            profile.mappings.extend(CodeMapping::parse(line));
         } else if number == 1 {
             let interval = line.strip_prefix("heap_v2/").and_then(|interval| interval.parse().ok());
             profile.interval_bytes = interval.ok_or_else(|| wrong("not `heap_v2/INTERVAL`"))?;
@@ -93,33 +78,10 @@ fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// A line of /proc/self/maps, if it maps a file's code:
-/// `55d0c6a00000-55d0c6c00000 r-xp 00100000 08:01 131 /usr/bin/service`
-pub(crate) fn mapping(line: &str) -> Option<Mapping> {
-    let mut rest = line;
-    let mut field = || {
-        let (field, tail) = rest.trim_start().split_once(' ')?;
-        rest = tail;
-        Some(field)
-    };
-    let (start, end) = field()?.split_once('-')?;
-    let executable = field()?.as_bytes().get(2) == Some(&b'x');
-    let file_offset = field()?;
-    field()?; // device
-    field()?; // inode
-    let path = rest.trim_start();
-    let hexadecimal = |text| u64::from_str_radix(text, 16).ok();
-    let mapping = Mapping {
-        start: hexadecimal(start)?,
-        end: hexadecimal(end)?,
-        file_offset: hexadecimal(file_offset)?,
-        path: PathBuf::from(path),
-    };
-    (executable && !path.is_empty()).then_some(mapping)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     const PROFILE: &str = "\
@@ -146,7 +108,7 @@ MAPPED_LIBRARIES:
         let first = RawStack { addresses: vec![0x55d0_c6a0_1000, 0x55d0_c6a0_2000], samples: 5, bytes: 5120 };
         let second = RawStack { addresses: vec![], samples: 2, bytes: 3072 };
         assert_eq!(profile.stacks, [first, second]);
-        let code = Mapping {
+        let code = CodeMapping {
             start: 0x55d0_c6a0_0000,
             end: 0x55d0_c6c0_0000,
             file_offset: 0x10_0000,

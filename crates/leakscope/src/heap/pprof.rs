@@ -15,10 +15,10 @@ use flate2::{Compression, write::GzEncoder};
 use super::{
     Snapshot, debug_info,
     frame::{Frame, Owner},
-    parse::Mapping,
     protobuf::Message,
     symbolize::Trace,
 };
+use crate::proc::CodeMapping;
 
 /// The label of each sample that names its place, as our own reports do: `go tool pprof -tags` sums by it.
 pub(super) const SITE_LABEL: &str = "allocated_at";
@@ -142,7 +142,7 @@ impl<'a> Encoder<'a> {
         value_type
     }
 
-    fn mapping(&mut self, id: u64, mapping: &Mapping) {
+    fn mapping(&mut self, id: u64, mapping: &CodeMapping) {
         let mut message = Message::default();
         message.number(1, id);
         message.number(2, mapping.start);
@@ -303,7 +303,7 @@ mod tests {
         let trace = Arc::new(Trace { addresses, frames: frames.into(), site });
         let live = Estimate::new(samples, samples << 20, 1 << 16);
         let path = PathBuf::from("/srv/shop");
-        let mapping = Mapping { start: 0x1000, end: 0x2000, file_offset: 0x40, path };
+        let mapping = CodeMapping { start: 0x1000, end: 0x2000, file_offset: 0x40, path };
         let taken_at = UNIX_EPOCH + Duration::from_secs(at_seconds);
         Snapshot::new(taken_at, 1 << 16, vec![Stack { trace, live, taken: None }], vec![mapping])
     }

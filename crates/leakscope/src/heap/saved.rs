@@ -5,11 +5,9 @@
 
 use std::{
     env,
-    ffi::CString,
     fmt::Display,
     fs::{self, File},
-    io::{BufReader, Read, Seek, SeekFrom, Write},
-    os::unix::ffi::OsStrExt,
+    io::{BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,9 +16,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, Profiler, Snapshot, debug_info,
+    Error, Snapshot, debug_info,
     estimate::Estimate,
-    jemalloc::{self, UnsampledThread},
     parse::{self, RawProfile},
     pprof_file::read_pprof,
     snapshot::Stack,
@@ -55,42 +52,19 @@ pub fn build_id() -> &'static str {
     &BUILD_ID
 }
 
-impl Profiler {
-    /// Writes the raw profile with its mappings and build id, without symbols: a few milliseconds and little memory. The
-    /// file is whole or not there. [`read_profile`] reads it.
-    ///
-    /// # Errors
-    /// [`Error::Off`] where profiling is off; [`Error::Failed`] where the file can't be written.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        if let Some(problem) = &self.status().problem {
-            return Err(Error::Off(problem.clone()));
-        }
-        let draft = path.with_extension("draft");
-        let written =
-            write(&draft).and_then(|()| fs::rename(&draft, path).map_err(|error| error.to_string()));
-        written.map_err(|error| {
-            let _ = fs::remove_file(&draft);
-            Error::Failed(format!("{}: {error}", path.display()))
-        })
-    }
-}
-
-fn write(path: &Path) -> Result<(), String> {
-    let _unsampled = UnsampledThread::new();
+/// What is written after jemalloc's text once that is whole.
+#[cfg(feature = "jemalloc")]
+pub(crate) fn trailer() -> serde_json::Result<String> {
     let trailer = Trailer {
         build_id: build_id().to_owned(),
         executable: executable(),
         taken_at_unix_ms: unix_ms(SystemTime::now()),
     };
-    let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
-    jemalloc::dump(&name)?;
-    let trailer = serde_json::to_string(&trailer).map_err(|error| error.to_string())?;
-    let mut file = File::options().append(true).open(path).map_err(|error| error.to_string())?;
     // jemalloc's text ends where the kernel's list of mappings does, in a newline; a copy that was cut short may not.
-    file.write_all(format!("\n{TRAILER}{trailer}\n").as_bytes()).map_err(|error| error.to_string())
+    Ok(format!("\n{TRAILER}{}\n", serde_json::to_string(&trailer)?))
 }
 
-/// Reads a profile that [`Profiler::save`] wrote, and looks its addresses up in this program. Takes about as long as a
+/// Reads a profile that `jemalloc::Profiler::save` wrote, and looks its addresses up in this program. Takes about as long as a
 /// first snapshot, and megabytes meanwhile.
 ///
 /// # Errors
@@ -138,7 +112,7 @@ pub fn read_saved(path: &Path) -> Result<Snapshot, Error> {
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 fn symbolized(profile: RawProfile, taken_at: SystemTime) -> Snapshot {
-    let traces = Symbols::default().traces(&profile.stacks, &profile.mappings);
+    let traces = Symbols::new(|| ()).traces(&profile.stacks, &profile.mappings);
     let stack = |(raw, trace): (&parse::RawStack, Arc<_>)| Stack {
         trace,
         live: Estimate::new(raw.samples, raw.bytes, profile.interval_bytes),

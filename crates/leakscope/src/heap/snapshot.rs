@@ -10,7 +10,8 @@ use std::{
 
 use serde::Serialize;
 
-use super::{By, estimate::Estimate, frame::Frame, parse::Mapping, symbolize::Trace};
+use super::{By, estimate::Estimate, frame::Frame, symbolize::Trace};
+use crate::proc::CodeMapping;
 
 /// Live memory of the whole process by allocation stack at one moment.
 pub struct Snapshot {
@@ -23,22 +24,22 @@ pub struct Snapshot {
     /// Mean bytes between two samples.
     pub(super) interval_bytes: u64,
     pub(super) stacks: Vec<Stack>,
-    pub(super) mappings: Vec<Mapping>,
+    pub(super) mappings: Vec<CodeMapping>,
 }
 
 /// One allocation stack and what is live of it.
-pub(super) struct Stack {
-    pub(super) trace: Arc<Trace>,
-    pub(super) live: Estimate,
-    pub(super) taken: Option<Taken>,
+pub(crate) struct Stack {
+    pub(crate) trace: Arc<Trace>,
+    pub(crate) live: Estimate,
+    pub(crate) taken: Option<Taken>,
 }
 
 /// How often a stack had been sampled since the start, freed since or not: at least and at most, since sampling goes on
 /// while the profile is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Taken {
-    pub(super) at_least: u64,
-    pub(super) at_most: u64,
+pub(crate) struct Taken {
+    pub(crate) at_least: u64,
+    pub(crate) at_most: u64,
 }
 
 /// What one place allocated that is still held.
@@ -77,11 +78,11 @@ pub struct Position {
 }
 
 impl Snapshot {
-    pub(super) fn new(
+    pub(crate) fn new(
         taken_at: SystemTime,
         interval_bytes: u64,
         stacks: Vec<Stack>,
-        mappings: Vec<Mapping>,
+        mappings: Vec<CodeMapping>,
     ) -> Self {
         let mut total = Estimate::default();
         for stack in &stacks {

@@ -10,9 +10,9 @@ use std::{
 use super::{
     debug_info::{self, Detail},
     frame::{self, Frame, Owner},
-    jemalloc,
-    parse::{Mapping, RawStack},
+    parse::RawStack,
 };
+use crate::proc::CodeMapping;
 
 /// Addresses remembered at most: about 100 bytes each. A program has no more call sites of allocations than that unless
 /// it loads and unloads code; then everything is forgotten and looked up again.
@@ -20,7 +20,7 @@ const REMEMBERED_ADDRESSES: usize = 1 << 16;
 
 /// A whole stack, symbolized. Shared by all snapshots that hold it.
 #[derive(Debug)]
-pub(super) struct Trace {
+pub(crate) struct Trace {
     /// Return addresses, innermost first.
     pub(super) addresses: Arc<[u64]>,
     /// For each address its frames, innermost first: inlined functions before the one they are inlined in.
@@ -37,11 +37,12 @@ impl Trace {
 }
 
 /// What is known of addresses and stacks so far.
-#[derive(Default)]
-pub(super) struct Symbols {
+pub(crate) struct Symbols {
     frames: HashMap<u64, Arc<[Frame]>>,
     traces: HashMap<Arc<[u64]>, Arc<Trace>>,
     names: Names,
+    /// Gives back what looking up has freed.
+    when_looked_up: fn(),
 }
 
 /// Functions and files, each held once.
@@ -49,11 +50,17 @@ pub(super) struct Symbols {
 struct Names(HashSet<Arc<str>>);
 
 impl Symbols {
+    /// Nothing is known yet. `when_looked_up` is called each time that addresses were looked up, which takes megabytes for a
+    /// moment.
+    pub(crate) fn new(when_looked_up: fn()) -> Self {
+        Self { frames: HashMap::new(), traces: HashMap::new(), names: Names::default(), when_looked_up }
+    }
+
     /// Symbolizes each stack. Looks up what is new, and forgets stacks that no snapshot holds any more.
-    pub(super) fn traces(&mut self, stacks: &[RawStack], mappings: &[Mapping]) -> Vec<Arc<Trace>> {
+    pub(crate) fn traces(&mut self, stacks: &[RawStack], mappings: &[CodeMapping]) -> Vec<Arc<Trace>> {
         self.traces.retain(|_, trace| Arc::strong_count(trace) > 1);
         if self.frames.len() > REMEMBERED_ADDRESSES {
-            *self = Self::default();
+            *self = Self::new(self.when_looked_up);
         }
         self.look_up_missing(stacks, mappings);
         stacks.iter().map(|stack| self.trace(stack)).collect()
@@ -73,7 +80,7 @@ impl Symbols {
         trace
     }
 
-    fn look_up_missing(&mut self, stacks: &[RawStack], mappings: &[Mapping]) {
+    fn look_up_missing(&mut self, stacks: &[RawStack], mappings: &[CodeMapping]) {
         let mut missing: Vec<u64> = stacks
             .iter()
             .flat_map(|stack| &stack.addresses)
@@ -92,11 +99,11 @@ impl Symbols {
             self.look_up(addresses, mapping_of(addresses[0]), &own_executable);
         }
         drop(missing);
-        jemalloc::purge_thread();
+        (self.when_looked_up)();
     }
 
     /// Looks up addresses of one mapping, sorted.
-    fn look_up(&mut self, addresses: &[u64], mapping: Option<&Mapping>, own_executable: &Path) {
+    fn look_up(&mut self, addresses: &[u64], mapping: Option<&CodeMapping>, own_executable: &Path) {
         let file = mapping.and_then(|mapping| mapping.path.file_name());
         let module = file.map_or_else(|| UNKNOWN.to_owned(), |name| format!("[{}]", name.to_string_lossy()));
         let names = &mut self.names;
@@ -164,7 +171,7 @@ mod tests {
     use super::*;
     use crate::heap::parse::parse;
 
-    fn mappings() -> Vec<Mapping> {
+    fn mappings() -> Vec<CodeMapping> {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         parse(format!("heap_v2/1\nMAPPED_LIBRARIES:\n{maps}").as_bytes()).unwrap().mappings
     }
@@ -185,7 +192,7 @@ mod tests {
     #[test]
     fn a_return_address_belongs_to_the_call_before_it() {
         let start = known_function as fn() -> u32 as usize as u64;
-        let traces = Symbols::default().traces(&[stack(&[start + 1]), stack(&[start])], &mappings());
+        let traces = Symbols::new(|| ()).traces(&[stack(&[start + 1]), stack(&[start])], &mappings());
         assert!(functions(&traces[0])[0].ends_with("symbolize::tests::known_function"), "{:?}", traces[0]);
         assert!(!functions(&traces[1])[0].ends_with("known_function"), "{:?}", traces[1]);
         let frame = &traces[0].frames[0][0];
@@ -227,7 +234,7 @@ mod tests {
     #[test]
     fn frames_are_those_that_the_standard_library_finds() {
         let (addresses, named) = calls();
-        let traces = Symbols::default().traces(&[stack(&addresses)], &mappings());
+        let traces = Symbols::new(|| ()).traces(&[stack(&addresses)], &mappings());
         let ours: Vec<String> = traces[0].frames().filter_map(Frame::position).collect();
         let theirs = positions_by_std(&named);
         // Theirs begins within the standard library, which takes it.
@@ -241,17 +248,21 @@ mod tests {
 
     #[test]
     fn what_has_no_symbol_has_a_name_all_the_same() {
-        let unreadable =
-            Mapping { start: 0x1000, end: 0x2000, file_offset: 0, path: PathBuf::from("/no/such/lib.so") };
+        let unreadable = CodeMapping {
+            start: 0x1000,
+            end: 0x2000,
+            file_offset: 0,
+            path: PathBuf::from("/no/such/lib.so"),
+        };
         let stacks = [stack(&[0x1800]), stack(&[u64::MAX]), stack(&[0]), stack(&[])];
-        let traces = Symbols::default().traces(&stacks, &[unreadable]);
+        let traces = Symbols::new(|| ()).traces(&stacks, &[unreadable]);
         let names: Vec<_> = traces.iter().map(|trace| &*trace.site.function).collect();
         assert_eq!(names, ["[lib.so]", "[unknown]", "[unknown]", "[unknown]"]);
     }
 
     #[test]
     fn forgets_stacks_that_no_snapshot_holds_and_shares_the_rest() {
-        let mut symbols = Symbols::default();
+        let mut symbols = Symbols::new(|| ());
         let (a, b) = (stack(&[1, 2]), stack(&[1, 3]));
         let held = symbols.traces(&[a, b], &[]);
         let (a, c) = (stack(&[1, 2]), stack(&[4]));

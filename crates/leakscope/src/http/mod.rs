@@ -1,7 +1,7 @@
 //! The whole instrument over HTTP, for an axum service that mounts it: [`Leakscope`] starts it, routes and guards it.
 //!
 //! Requests are turned into questions to the other rooms, and answers into JSON, pprof or SVG; nothing is measured here.
-//! Routes of a service's own can be built from the same parts: [`Guard`], [`pprof`], [`Window`], [`off_runtime`].
+//! Routes of a service's own can be built from the same parts: [`Guard`], [`pprof`], [`off_runtime`].
 //!
 //! | route | answer |
 //! |---|---|
@@ -27,6 +27,5 @@ mod routes;
 pub use error::Error;
 pub use guard::{Guard, Refused};
 pub use mount::{Builder, Leakscope};
-pub use query::Window;
 pub use requests::Counted;
 pub use routes::off_runtime;

@@ -1,13 +1,6 @@
-//! The instrument as one value: started by a builder, mounted as a router and a layer, stopped at the end.
+//! The instrument's face over HTTP: started by a builder, mounted as a router and a layer, stopped at the end.
 
-use std::{
-    fmt, io,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use axum::Router;
 use serde_json::{Map, Value};
@@ -15,9 +8,9 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::{Counted, Guard, requests::Requests, routes};
 use crate::{
-    heap::{Profiler, Profiles, Status, Unwinder},
-    memory::{self, Limit, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
-    recorder::{self, PostMortem, Recorder},
+    instrument::{Instrument, InstrumentBuilder},
+    memory::Limit,
+    recorder::{PostMortem, Recorder},
     request::{self, RequestAccounting},
 };
 
@@ -43,43 +36,36 @@ pub struct Leakscope(Arc<Parts>);
 
 /// What the routes ask.
 pub(super) struct Parts {
-    pub profiles: Arc<Profiles>,
-    pub sampler: Arc<Sampler>,
-    pub limit: Limit,
-    pub requests: Arc<Requests>,
+    pub instrument: Instrument,
+    pub requests: Requests,
     pub guard: Guard,
-    recorder: Option<Arc<Recorder>>,
-    /// Requests that came in, measured or not.
-    served: Arc<AtomicU64>,
     problems: Vec<String>,
     stopping: watch::Sender<bool>,
 }
 
 /// What to start, and how. Nothing needs to be set.
+#[derive(Default)]
 pub struct Builder {
-    folder: Option<PathBuf>,
-    settings: Map<String, Value>,
-    limit: Option<Limit>,
+    instrument: InstrumentBuilder,
     allowed_hosts: Vec<String>,
-    on_problem: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Builder {
-    /// Records into that folder, for a post-mortem at the next start: see [`recorder`]. One process at a time.
+    /// Records into that folder, for a post-mortem at the next start: see [`recorder`](crate::recorder). One process at a time.
     pub fn record_in(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.folder = Some(folder.into());
+        self.instrument = self.instrument.record_in(folder);
         self
     }
 
     /// Settings of the program that the post-mortem is to show. At most 32 KiB.
     pub fn settings(mut self, settings: Map<String, Value>) -> Self {
-        self.settings = settings;
+        self.instrument = self.instrument.settings(settings);
         self
     }
 
     /// The memory limit in force, where it is not the cgroup's.
     pub fn limit(mut self, limit: Limit) -> Self {
-        self.limit = Some(limit);
+        self.instrument = self.instrument.limit(limit);
         self
     }
 
@@ -91,79 +77,33 @@ impl Builder {
 
     /// Is told what can't be done here, at the start and later. Unless set, standard error is.
     pub fn on_problem(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.on_problem = Box::new(tell);
+        self.instrument = self.instrument.on_problem(tell);
         self
     }
 
     /// Starts everything. Blocks for some milliseconds, and for up to half a second where a heap profile of the last run
-    /// has to be symbolized. Never fails: what can't be done here is told, and is in [`Leakscope::problems`].
+    /// has to be symbolized. What can't be done here is told, and is in [`Leakscope::problems`].
     ///
     /// # Panics
     /// If the operating system can't start a thread.
     pub fn start(self) -> Leakscope {
-        let limit = self.limit.unwrap_or_else(|| memory::limit(None));
-        let profiler = Profiler::start();
-        let problems = problems(profiler.status());
-        problems.iter().for_each(|problem| (self.on_problem)(problem));
-        let served = Arc::new(AtomicU64::new(0));
-        let count = || {
-            let served = Arc::clone(&served);
-            Box::new(move || served.load(Relaxed))
-        };
-        let sampler = Sampler::start(SamplerConfig {
-            interval: USUAL_INTERVAL,
-            capacity: USUAL_CAPACITY,
-            limit,
-            requests: count(),
-        });
-        let recorder = self.folder.map(|folder| {
-            Recorder::start(recorder::Config {
-                folder,
-                limit,
-                settings: self.settings,
-                profiler: Arc::clone(&profiler),
-                sampler: Arc::clone(&sampler),
-                requests: count(),
-                figures: Box::new(serde_json::Map::new),
-                on_problem: self.on_problem,
-            })
-        });
-        Leakscope(Arc::new(Parts {
-            profiles: Arc::new(Profiles::new(profiler)),
-            sampler,
-            limit,
-            requests: Arc::default(),
-            guard: Guard::new(self.allowed_hosts),
-            recorder,
-            served,
-            problems,
-            stopping: watch::Sender::new(false),
-        }))
+        Leakscope::new(self.instrument.start(), Guard::new(self.allowed_hosts))
     }
-}
-
-/// What can't be done in this program, each with what would help.
-fn problems(profiler: &Status) -> Vec<String> {
-    let mut problems: Vec<String> = profiler.problem.iter().cloned().collect();
-    if let (true, Unwinder::Default { reason }) = (profiler.enabled, &profiler.unwinder) {
-        problems.push(format!("heap profiling costs about twelve times as much as it could: {reason}"));
-    }
-    problems.extend(request::available().err().map(|reason| format!("requests are not measured: {reason}")));
-    let missing = memory::report().missing;
-    problems.extend(missing.iter().map(|missing| format!("{}: {}", missing.source, missing.reason)));
-    problems
 }
 
 impl Leakscope {
     /// What to start, and how.
     pub fn builder() -> Builder {
-        Builder {
-            folder: None,
-            settings: Map::new(),
-            limit: None,
-            allowed_hosts: Vec::new(),
-            on_problem: Box::new(|problem| eprintln!("leakscope: {problem}")),
-        }
+        Builder::default()
+    }
+
+    /// The face of an instrument that runs already.
+    pub fn new(instrument: Instrument, guard: Guard) -> Self {
+        let mut problems = instrument.problems().to_vec();
+        problems
+            .extend(request::available().err().map(|reason| format!("requests are not measured: {reason}")));
+        let stopping = watch::Sender::new(false);
+        Self(Arc::new(Parts { instrument, requests: Requests::default(), guard, problems, stopping }))
     }
 
     /// Serves the [routes](super) on a listener of their own until [`stop`](Self::stop). They say much of the program and
@@ -185,9 +125,14 @@ impl Leakscope {
     /// Measures what each request keeps, by route, and counts requests for the trend. Put it around the program's routes
     /// with [`Router::layer`]. Where requests can't be measured they are still counted.
     pub fn layer(&self) -> RequestAccounting<impl Fn(&http::request::Parts) -> Counted + Clone + use<>> {
-        let requests = Arc::clone(&self.0.requests);
-        RequestAccounting::new(move |request: &http::request::Parts| requests.begin(request))
-            .counting(Arc::clone(&self.0.served))
+        let parts = Arc::clone(&self.0);
+        RequestAccounting::new(move |request: &http::request::Parts| parts.requests.begin(request))
+            .counting(Arc::clone(self.0.instrument.requests()))
+    }
+
+    /// The instrument behind it.
+    pub fn instrument(&self) -> &Instrument {
+        &self.0.instrument
     }
 
     /// What can't be done in this program, each with what would help; empty where all can.
@@ -197,20 +142,18 @@ impl Leakscope {
 
     /// How the last run ended, where one was recorded.
     pub fn previous_run(&self) -> Option<&PostMortem> {
-        self.recorder()?.history().post_mortems.first()
+        self.0.instrument.previous_run()
     }
 
     /// The flight recorder, for events and state of the program's own; `None` unless [asked for](Builder::record_in).
     pub fn recorder(&self) -> Option<&Recorder> {
-        self.0.recorder.as_deref()
+        self.0.instrument.recorder()
     }
 
     /// Writes down that the program stops in good order, and ends [`serve`](Self::serve).
     pub fn stop(&self) {
         self.0.stopping.send_replace(true);
-        if let Some(recorder) = self.recorder() {
-            recorder.stop();
-        }
+        self.0.instrument.stop();
     }
 
     pub(super) fn parts(&self) -> &Arc<Parts> {
@@ -219,10 +162,6 @@ impl Leakscope {
 }
 
 impl Parts {
-    pub fn served(&self) -> u64 {
-        self.served.load(Relaxed)
-    }
-
     /// Returns once the program is about to stop.
     pub async fn stopping(&self) {
         let mut stopping = self.stopping.subscribe();
@@ -230,7 +169,7 @@ impl Parts {
     }
 
     pub fn record(&self, kind: &str, detail: Value) {
-        if let (Some(recorder), Value::Object(detail)) = (&self.recorder, detail) {
+        if let (Some(recorder), Value::Object(detail)) = (self.instrument.recorder(), detail) {
             recorder.event(kind, detail);
         }
     }
@@ -239,7 +178,7 @@ impl Parts {
 impl fmt::Debug for Leakscope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leakscope")
-            .field("limit", &self.0.limit)
+            .field("instrument", &self.0.instrument)
             .field("problems", &self.0.problems)
             .finish_non_exhaustive()
     }

@@ -8,7 +8,7 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 
 use super::routes::off_runtime;
-use crate::heap::{self, Profiles};
+use crate::{heap, instrument::Profiles};
 
 /// Why there is no profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

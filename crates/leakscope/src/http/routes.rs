@@ -3,7 +3,7 @@
 use std::{
     future::{Ready, ready},
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use axum::{
@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Error, Leakscope, Window,
+    Error, Leakscope,
     mount::Parts,
     pprof::{self, Base, NoProfile, Seconds},
     query::{Parameters, parameters},
 };
 use crate::{
-    heap::{self, By, Compared, Growth, Site, Status},
+    heap::{self, By, Growth, Site, Status},
+    instrument::{Compared, Window},
     memory::{Limit, Report},
     recorder::PostMortem,
     request,
@@ -143,9 +144,9 @@ struct Memory {
 
 async fn memory(State(scope): Scope) -> Json<Memory> {
     let read = |parts: &Parts| Memory {
-        report: Arc::unwrap_or_clone(parts.profiles.report()),
-        limit: parts.limit,
-        profiler: parts.profiles.profiler().status().clone(),
+        report: Arc::unwrap_or_clone(parts.instrument.memory()),
+        limit: parts.instrument.limit(),
+        profiler: parts.instrument.profiles().profiler().status().clone(),
     };
     Json(off_runtime(scope.parts(), read).await)
 }
@@ -173,7 +174,7 @@ struct Snapshot {
 async fn snapshot(State(scope): Scope, query: Asked<Places>) -> Answer<Snapshot> {
     let Places { by, limit } = parameters(query)?;
     let taken = move |parts: &Parts| {
-        let snapshot = parts.profiles.take()?;
+        let snapshot = parts.instrument.profiles().take()?;
         parts.record("snapshot", json!({ "total_bytes": snapshot.total_bytes }));
         let mut sites = snapshot.sites(by);
         sites.truncate(limit.unwrap_or(PLACES));
@@ -196,8 +197,8 @@ enum Diff {
 
 async fn baseline(State(scope): Scope) -> Answer<Diff> {
     let set = |parts: &Parts| {
-        let now = parts.profiles.take()?;
-        parts.profiles.set_baseline(Arc::clone(&now));
+        let now = parts.instrument.profiles().take()?;
+        parts.instrument.profiles().set_baseline(Arc::clone(&now));
         Ok(Json(baseline_set(parts, &now)))
     };
     off_runtime(scope.parts(), set).await.map_err(no_profile)
@@ -211,7 +212,7 @@ fn baseline_set(parts: &Parts, now: &heap::Snapshot) -> Diff {
 async fn diff(State(scope): Scope, query: Asked<Places>) -> Answer<Diff> {
     let Places { by, limit } = parameters(query)?;
     let compared = move |parts: &Parts| {
-        let Compared { base, now } = parts.profiles.compare(false)?;
+        let Compared { base, now } = parts.instrument.profiles().compare(false)?;
         let Some(base) = base else { return Ok(Json(baseline_set(parts, &now))) };
         let total_bytes_diff = i128::from(now.total_bytes) - i128::from(base.total_bytes);
         parts.record("diff", json!({ "total_bytes_diff": total_bytes_diff }));
@@ -238,7 +239,7 @@ impl Parameters for Back {
 
 async fn trend(State(scope): Scope, query: Asked<Back>) -> Answer<TrendReport> {
     let Back { window } = parameters(query)?;
-    let read = move |parts: &Parts| window.trend(&parts.sampler, parts.limit);
+    let read = move |parts: &Parts| parts.instrument.trend(window);
     Ok(Json(off_runtime(scope.parts(), read).await))
 }
 
@@ -262,7 +263,9 @@ async fn post_mortem(State(scope): Scope, query: Asked<Nth>) -> Answer<PostMorte
 async fn requests(State(scope): Scope) -> Json<Value> {
     let parts = scope.parts();
     let problem = request::available().err().map(|reason| reason.to_string());
-    Json(json!({ "requests": parts.served(), "problem": problem, "routes": parts.requests.routes() }))
+    Json(
+        json!({ "requests": parts.instrument.requests().load(Relaxed), "problem": problem, "routes": parts.requests.routes() }),
+    )
 }
 
 #[derive(Debug, Deserialize)]
@@ -278,7 +281,7 @@ impl Parameters for Growing {
 async fn heap(State(scope): Scope, query: Asked<Growing>) -> Result<Response, Error> {
     let Growing { seconds } = parameters(query)?;
     let parts = scope.parts();
-    Ok(pprof::heap(&parts.profiles, seconds, parts.stopping()).await?)
+    Ok(pprof::heap(parts.instrument.profiles(), seconds, parts.stopping()).await?)
 }
 
 #[derive(Debug, Deserialize)]
@@ -293,7 +296,7 @@ impl Parameters for Against {
 
 async fn flamegraph(State(scope): Scope, query: Asked<Against>) -> Result<Response, Error> {
     let Against { base } = parameters(query)?;
-    Ok(pprof::flamegraph(&scope.parts().profiles, base).await?)
+    Ok(pprof::flamegraph(scope.parts().instrument.profiles(), base).await?)
 }
 
 #[cfg(test)]
@@ -319,7 +322,7 @@ mod tests {
             let answer = service.call(request).await.unwrap();
             assert_eq!(answer.status(), StatusCode::from_u16(status).unwrap(), "{path} {host}");
         }
-        assert_eq!(leakscope.parts().served(), 2, "its own routes don't count");
+        assert_eq!(leakscope.instrument().requests().load(Relaxed), 2, "its own routes don't count");
     }
 
     #[test]

@@ -5,9 +5,12 @@
 //! jemalloc's mappings are told apart by two things that can be checked. It maps with `MAP_NORESERVE` (`nr` in
 //! `VmFlags`), which glibc's `malloc` and thread stacks don't, and the kernel never merges mappings whose flags
 //! differ. And their sizes have to add up to `stats.mapped + stats.retained`, to the byte. Where they don't (another
-//! library reserves memory the same way, or the system never overcommits) [`super::extents`] asks jemalloc page by page.
+//! library reserves memory the same way, or the system never overcommits) [`crate::jemalloc`] is asked page by page.
 
-use super::{extents, jemalloc};
+use crate::{
+    jemalloc::{Books, resident_bytes},
+    proc::{Backing, Mapping, PAGE, resident_in},
+};
 
 /// glibc's arenas are aligned to this, and reserve as much.
 const GLIBC_ARENA: usize = 64 << 20;
@@ -16,39 +19,6 @@ const LARGEST_GUARD: usize = 64 << 10;
 /// How far above a thread's list of robust locks its stack may end: the rest of its descriptor, on some machines its
 /// thread-local variables.
 const ABOVE_DESCRIPTOR: usize = 64 << 10;
-
-/// What backs a mapping, as its path in `smaps` tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Backing {
-    Anonymous,
-    File,
-    SharedMemory,
-    /// The C heap that grows by `brk`.
-    Heap,
-    MainStack,
-    /// `[vdso]` and its like.
-    Kernel,
-}
-
-/// One mapping: where it is, what backs it, and how much of it is resident.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Mapping {
-    pub start: usize,
-    pub end: usize,
-    pub backing: Backing,
-    pub writable: bool,
-    /// Neither readable, writable nor executable: a guard, or address space kept for later.
-    pub inaccessible: bool,
-    /// Made with `MAP_NORESERVE`.
-    pub noreserve: bool,
-    pub rss_bytes: u64,
-}
-
-impl Mapping {
-    pub fn len(&self) -> usize {
-        self.end - self.start
-    }
-}
 
 /// Resident bytes by owner; the sum is that of all mappings.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +35,7 @@ pub(super) struct Owners {
 
 /// Sorts `mappings` (in the order of their addresses). `thread_descriptors` are addresses inside the descriptor that
 /// the C library keeps at the top of each thread's stack; `jemalloc` is there if it is the program's allocator.
-pub(super) fn sort(
-    mappings: &[Mapping],
-    thread_descriptors: &[usize],
-    jemalloc: Option<&jemalloc::Stats>,
-) -> Owners {
+pub(super) fn sort(mappings: &[Mapping], thread_descriptors: &[usize], jemalloc: Option<&Books>) -> Owners {
     let mut owners = Owners::default();
     let mut reserved = Vec::new();
     let mut unreserved = Vec::new();
@@ -109,8 +75,7 @@ pub(super) fn sort(
         Some(stats) => {
             reserved.append(&mut unreserved);
             // Asked later than `mappings` was read: what has become resident in between is in no other sum yet.
-            extents::resident_bytes(&reserved, stats.address_space_bytes(), stats.base_mapped_bytes)
-                .min(candidates)
+            resident_bytes(&reserved, stats.address_space_bytes(), stats.base_mapped_bytes).min(candidates)
         }
     };
     owners.rest += candidates - owners.allocator;
@@ -134,7 +99,7 @@ fn without_glibc_arena(mapping: &Mapping, above: Option<&Mapping>) -> Option<Map
     match arena {
         Some(arena) if arena <= mapping.start => None,
         Some(arena) if arena < mapping.end => {
-            let rss_bytes = extents::resident_in(mapping.start, arena).min(mapping.rss_bytes);
+            let rss_bytes = resident_in(mapping.start, arena).min(mapping.rss_bytes);
             Some(Mapping { end: arena, rss_bytes, ..*mapping })
         }
         _ => Some(*mapping),
@@ -152,8 +117,8 @@ fn stack_bytes(mapping: &Mapping, below: Option<&Mapping>, thread_descriptors: &
         thread_descriptors.iter().filter(|address| (mapping.start..mapping.end).contains(address)).max();
     match descriptor {
         Some(descriptor) if mapping.end - descriptor > ABOVE_DESCRIPTOR => {
-            let top = (descriptor + extents::PAGE).next_multiple_of(extents::PAGE);
-            extents::resident_in(mapping.start, top).min(mapping.rss_bytes)
+            let top = (descriptor + PAGE).next_multiple_of(PAGE);
+            resident_in(mapping.start, top).min(mapping.rss_bytes)
         }
         Some(_) => mapping.rss_bytes,
         None if guarded => mapping.rss_bytes,
@@ -161,16 +126,17 @@ fn stack_bytes(mapping: &Mapping, below: Option<&Mapping>, thread_descriptors: &
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "jemalloc"))]
 mod tests {
     use std::alloc::{GlobalAlloc, Layout, System};
 
     use super::*;
+    use crate::jemalloc::BASE_BLOCK;
 
     /// At a service's start memory grows faster than it is looked at.
     #[test]
     fn pages_that_became_resident_after_the_mappings_were_read_are_not_counted() {
-        const BLOCK: usize = extents::BASE_BLOCK;
+        const BLOCK: usize = BASE_BLOCK;
         let layout = Layout::from_size_align(BLOCK, BLOCK).expect("a power of two");
         // SAFETY: the layout has a size; the block is written within its bounds, and freed below with the same layout.
         let block = unsafe {
@@ -187,9 +153,9 @@ mod tests {
             writable: true,
             inaccessible: false,
             noreserve: true,
-            rss_bytes: extents::PAGE as u64,
+            rss_bytes: PAGE as u64,
         };
-        let stats = jemalloc::Stats { base_mapped_bytes: BLOCK as u64, ..jemalloc::Stats::default() };
+        let stats = Books { base_mapped_bytes: BLOCK as u64, ..Books::default() };
         let owners = sort(&[mapping], &[], Some(&stats));
         // SAFETY: see above.
         unsafe { System.dealloc(block, layout) };

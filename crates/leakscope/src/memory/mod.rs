@@ -1,35 +1,30 @@
 //! What is held: the process, its cgroup, the allocator, and the parts that sum to RSS. It asks the kernel and
 //! jemalloc, and works with what there is; what is missing is named in the report. It knows nothing of the program.
 
-use std::path::Path;
-
 use serde::Serialize;
 
-mod cgroup;
-mod extents;
-mod jemalloc;
 mod mappings;
 #[cfg(target_os = "linux")]
 mod own_code;
 mod process;
-mod purge;
 mod reconcile;
-mod sampler;
-mod source;
+mod sample;
 
 #[cfg(target_os = "linux")]
 pub use own_code::lock_own_code;
-pub use purge::purge;
-pub use sampler::{Sample, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL};
-pub(crate) use source::Source;
+pub use sample::Sample;
+pub(crate) use sample::{LIVE_HEAP, RSS, UNACCOUNTED, USAGE};
+
+pub use crate::jemalloc::{Jemalloc, purge};
+use crate::{jemalloc, proc::CgroupMemory};
 
 /// Memory of this process, of its cgroup and of its allocator at one moment, with the parts that sum to RSS.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// What the kernel says of the process.
-    pub process: Process,
+    pub process: ProcessMemory,
     /// The memory cgroup, where there is one.
-    pub cgroup: Option<Cgroup>,
+    pub cgroup: Option<CgroupMemory>,
     /// jemalloc's own statistics; `None` where the program's allocator is not jemalloc.
     pub jemalloc: Option<Jemalloc>,
     /// Signed parts whose sum is `process.rss_bytes` exactly.
@@ -40,7 +35,7 @@ pub struct Report {
 
 /// What the kernel says of the process. All figures in bytes or plain counts.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Process {
+pub struct ProcessMemory {
     /// Process id.
     pub pid: u32,
     /// Resident set size.
@@ -59,43 +54,6 @@ pub struct Process {
     pub threads: Option<u64>,
     /// Open file descriptors.
     pub open_files: Option<u64>,
-}
-
-/// One memory cgroup as the process sees it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Cgroup {
-    /// `1` or `2`.
-    pub version: u8,
-    /// Usage of the cgroup, page cache included.
-    pub usage_bytes: u64,
-    /// Usage less inactive file pages: what the kernel can't simply drop.
-    pub working_set_bytes: u64,
-    /// The largest usage so far, where the kernel keeps it (version 2: since Linux 5.19).
-    pub peak_bytes: Option<u64>,
-    /// Smallest limit among the cgroup and its ancestors; `None`: no limit.
-    pub limit_bytes: Option<u64>,
-    /// Processes killed for this cgroup's limit since it was made.
-    pub oom_kills: Option<u64>,
-}
-
-/// jemalloc's statistics (`stats.*` of jemalloc(3)), in bytes.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Jemalloc {
-    /// What the program holds: `allocated` less jemalloc's internal allocations and the free objects in its threads'
-    /// caches, plus the small objects that the heap profiler samples, which jemalloc 5.3 leaves out (reckoned).
-    pub live_bytes: u64,
-    /// `stats.allocated`. jemalloc 5.3 leaves sampled small objects out: at lg 16 about 3 % low.
-    pub allocated_bytes: u64,
-    /// Pages that hold live allocations.
-    pub active_bytes: u64,
-    /// Pages mapped and possibly resident: active, dirty and metadata.
-    pub resident_bytes: u64,
-    /// The allocator's own tables.
-    pub metadata_bytes: u64,
-    /// Address space kept but not mapped to memory.
-    pub retained_bytes: u64,
-    /// Address space of the active extents.
-    pub mapped_bytes: u64,
 }
 
 /// One signed part of RSS.
@@ -171,21 +129,21 @@ pub enum LimitSource {
 
 /// Reads everything. A few milliseconds; call it off the async runtime.
 pub fn report() -> Report {
-    let jemalloc = jemalloc::read();
-    let process::Reading { process, mappings, thread_descriptors, mut missing } = process::read();
-    let cgroup = cgroup::locate(Path::new("/"), process.pid).and_then(|place| place.read());
-    let (stats, cgroup) = (keep(jemalloc, &mut missing), keep(cgroup, &mut missing));
+    let books =
+        jemalloc::read_books().map_err(|reason| Missing { source: "jemalloc", reason: reason.to_owned() });
+    let process::KernelReading { process, mappings, thread_descriptors, mut missing } = process::read();
+    let (books, cgroup) = (keep(books, &mut missing), keep(process::cgroup(), &mut missing));
     let owners =
-        (!mappings.is_empty()).then(|| mappings::sort(&mappings, &thread_descriptors, stats.as_ref()));
+        (!mappings.is_empty()).then(|| mappings::sort(&mappings, &thread_descriptors, books.as_ref()));
     let parts =
-        if process.rss_bytes > 0 { reconcile::parts(&process, owners, stats.as_ref()) } else { Vec::new() };
-    Report { process, cgroup, jemalloc: stats.map(|stats| stats.public), parts, missing }
+        if process.rss_bytes > 0 { reconcile::parts(&process, owners, books.as_ref()) } else { Vec::new() };
+    Report { process, cgroup, jemalloc: books.map(|books| books.public), parts, missing }
 }
 
 impl Report {
     /// The part that no Rust allocator made: C libraries, mappings of their own. 0 where RSS can't be read.
     pub fn unaccounted_bytes(&self) -> i64 {
-        self.parts.iter().find(|part| part.part == reconcile::UNACCOUNTED).map_or(0, |part| part.bytes)
+        self.parts.iter().find(|part| part.part == UNACCOUNTED).map_or(0, |part| part.bytes)
     }
 }
 
@@ -196,11 +154,10 @@ fn keep<T>(source: Result<T, Missing>, missing: &mut Vec<Missing>) -> Option<T> 
 /// The limit in force: the cgroup's, or `watcher_bytes` where a supervising process enforces that many bytes. Where
 /// both are there, the smaller one ends the process first.
 pub fn limit(watcher_bytes: Option<u64>) -> Limit {
-    let cgroup = cgroup::locate(Path::new("/"), std::process::id()).and_then(|place| place.read()).ok();
-    smaller_limit(cgroup.as_ref(), watcher_bytes)
+    smaller_limit(process::cgroup().ok().as_ref(), watcher_bytes)
 }
 
-fn smaller_limit(cgroup: Option<&Cgroup>, watcher_bytes: Option<u64>) -> Limit {
+fn smaller_limit(cgroup: Option<&CgroupMemory>, watcher_bytes: Option<u64>) -> Limit {
     let cgroup = cgroup.and_then(|cgroup| Some((cgroup.limit_bytes?, cgroup.version)));
     match (cgroup, watcher_bytes) {
         (Some((bytes, _)), Some(watcher)) if watcher < bytes => {
@@ -217,8 +174,8 @@ fn smaller_limit(cgroup: Option<&Cgroup>, watcher_bytes: Option<u64>) -> Limit {
 mod tests {
     use super::*;
 
-    fn cgroup(version: u8, limit_bytes: Option<u64>) -> Cgroup {
-        Cgroup {
+    fn cgroup(version: u8, limit_bytes: Option<u64>) -> CgroupMemory {
+        CgroupMemory {
             version,
             usage_bytes: 0,
             working_set_bytes: 0,
@@ -230,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_smaller_limit_is_in_force() {
-        let limit = |cgroup: Option<Cgroup>, watcher| {
+        let limit = |cgroup: Option<CgroupMemory>, watcher| {
             let Limit { bytes, source } = smaller_limit(cgroup.as_ref(), watcher);
             (bytes, source)
         };

@@ -4,9 +4,9 @@
 //! its code is such pages. They are needed again at once, read from the disk, given back, and so on: the service hangs at
 //! its limit, and the kernel never kills it, since it always finds something to give back. A locked page can't be given back.
 
-use std::{env, fs, io};
+use std::{env, io};
 
-use crate::heap::parse_code_mapping;
+use crate::proc::Process;
 
 /// Locks the program's code in memory, each page from when it is first used on (mlock2(2)), so that at its memory limit the
 /// program is killed, where it could hang for hours reading its code again and again. Call it once, at the start.
@@ -15,8 +15,7 @@ use crate::heap::parse_code_mapping;
 /// It may not lock so much: the code's length (some megabytes) counts against `ulimit -l`.
 pub fn lock_own_code() -> io::Result<()> {
     let program = env::current_exe()?;
-    let maps = fs::read_to_string("/proc/self/maps")?;
-    for code in maps.lines().filter_map(parse_code_mapping).filter(|code| code.path == program) {
+    for code in Process::this().code_mappings()?.iter().filter(|code| code.path == program) {
         // SAFETY: it changes no content, and nobody unmaps the program's code.
         let failed = unsafe {
             libc::mlock2(code.start as *const _, (code.end - code.start) as usize, libc::MLOCK_ONFAULT)

@@ -1,7 +1,7 @@
-//! Writes down a crash: a signal handler that appends a record, made beforehand, to the journal's open file, and lets the
-//! signal do what it would have done.
+//! Writes down an end that nobody announced: a signal handler appends a record, made beforehand, to the journal's open file,
+//! and lets the signal do what it would have done; and so does an exit handler, where the process exits by itself.
 //!
-//! All that the handler does is async-signal-safe: it loads atomics, calls write(2), sigaction(2) and raise(3).
+//! All that the signal handler does is async-signal-safe: it loads atomics, calls write(2), sigaction(2) and raise(3).
 
 use std::{
     io, mem,
@@ -14,14 +14,19 @@ use std::{
 };
 
 /// The signals that end a process for what it did itself.
-pub(super) const SIGNALS: [libc::c_int; 3] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS];
+pub(super) const SIGNALS: [libc::c_int; COUNT] =
+    [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+/// How many they are.
+const COUNT: usize = 6;
 
 /// What the handler needs. Never freed: a handler may run at any time.
 struct Installed {
     /// The journal: [`retire`] keeps it open, so that the number can't come to mean another file.
     journal: RawFd,
     /// For each signal the record to write and the action that was there before.
-    signals: [(Vec<u8>, libc::sigaction); 3],
+    signals: [(Vec<u8>, libc::sigaction); COUNT],
+    /// The record of an exit.
+    exit: Vec<u8>,
 }
 
 static INSTALLED: OnceLock<Installed> = OnceLock::new();
@@ -29,11 +34,12 @@ static INSTALLED: OnceLock<Installed> = OnceLock::new();
 static RECORDING: AtomicBool = AtomicBool::new(false);
 static RETIRED: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Installs the handler, once in a process. `records` are written whole, for the signals in the order of [`SIGNALS`].
+/// Installs the handlers, once in a process. `records` are written whole, for the signals in the order of [`SIGNALS`], and so
+/// is `exit`.
 ///
 /// # Errors
 /// There is one already, or the system refuses.
-pub(super) fn install(journal: RawFd, records: [Vec<u8>; 3]) -> io::Result<()> {
+pub(super) fn install(journal: RawFd, records: [Vec<u8>; COUNT], exit: Vec<u8>) -> io::Result<()> {
     let mut signals = records.map(|record| (record, default_action()));
     for ((_, previous), signal) in signals.iter_mut().zip(SIGNALS) {
         // SAFETY: sigaction(2) with a null new action only reads the old one into a valid struct.
@@ -43,7 +49,7 @@ pub(super) fn install(journal: RawFd, records: [Vec<u8>; 3]) -> io::Result<()> {
     }
     // All is in place before the first signal can come.
     INSTALLED
-        .set(Installed { journal, signals })
+        .set(Installed { journal, signals, exit })
         .map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
     RECORDING.store(true, SeqCst);
     let mut action = default_action();
@@ -56,10 +62,14 @@ pub(super) fn install(journal: RawFd, records: [Vec<u8>; 3]) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
+    // SAFETY: the handler neither unwinds nor needs anything that is gone at the exit.
+    if unsafe { libc::atexit(handle_exit) } != 0 {
+        return Err(io::Error::from(io::ErrorKind::OutOfMemory)); // the only reason that atexit(3) has
+    }
     Ok(())
 }
 
-/// From now on a crash is nobody's to write down. Takes the journal that was installed: a handler may be about to write.
+/// From now on a crash or an exit is nobody's to write down. Takes the journal that was installed: a handler may be about to write.
 pub(super) fn retire(journal: OwnedFd) {
     RECORDING.store(false, SeqCst);
     let _ = RETIRED.set(journal); // installed once, so retired once
@@ -70,6 +80,19 @@ fn default_action() -> libc::sigaction {
     unsafe { mem::zeroed() }
 }
 
+fn write(installed: &Installed, record: &[u8]) {
+    if RECORDING.load(SeqCst) {
+        // SAFETY: write(2) is async-signal-safe; the buffer is valid and is not changed any more.
+        unsafe { libc::write(installed.journal, record.as_ptr().cast(), record.len()) };
+    }
+}
+
+extern "C" fn handle_exit() {
+    if let Some(installed) = INSTALLED.get() {
+        write(installed, &installed.exit);
+    }
+}
+
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let place = SIGNALS.iter().position(|known| *known == signal);
     let Some((installed, (record, previous))) =
@@ -77,10 +100,7 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     else {
         return;
     };
-    if RECORDING.load(SeqCst) {
-        // SAFETY: write(2) is async-signal-safe; the buffer is valid and is not changed any more.
-        unsafe { libc::write(installed.journal, record.as_ptr().cast(), record.len()) };
-    }
+    write(installed, record);
     let chained = previous.sa_sigaction != libc::SIG_DFL && previous.sa_sigaction != libc::SIG_IGN;
     if chained {
         // std's handler tells a stack overflow by it, then aborts; for any other fault it restores the default action.

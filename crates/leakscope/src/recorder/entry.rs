@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    end::End,
     journal::{Contents, LONGEST_PAYLOAD_BYTES},
     readings::Reading,
-    runs::End,
 };
 
 /// One record.
@@ -30,6 +30,8 @@ pub(super) enum What {
     Start(Start),
     /// It stopped in good order.
     Stop,
+    /// It exited by itself, without having said that it stops.
+    Exit,
     /// It got a signal that ends it.
     Crash { signal: i32 },
     /// The program's state, which replaces the one before.
@@ -37,7 +39,16 @@ pub(super) enum What {
     /// Usage passed so many percent of the limit.
     Threshold { percent: u8, usage_bytes: u64 },
     /// A heap profile was written.
-    Profile { file: String, percent: u8, took_ms: f64 },
+    Profile {
+        file: String,
+        /// The threshold that was passed, if one was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        percent: Option<u8>,
+        /// What had happened, as the end of a sentence.
+        #[serde(default)]
+        when: String,
+        took_ms: f64,
+    },
     /// Something that the program wanted to be known.
     Program { kind: String, detail: Map<String, Value> },
     /// Where the program stood; they come often, and no post-mortem tells them.
@@ -81,17 +92,19 @@ impl Entry {
 
 /// One run of the program, as the journal tells it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Run {
+pub(super) struct RunEntries {
     pub id: u64,
     pub started_unix_ms: u64,
     pub start: Start,
     pub state: Map<String, Value>,
     /// When it stopped in good order.
     pub stopped_unix_ms: Option<u64>,
+    /// Whether it exited by itself, without having said that it stops.
+    pub exited: bool,
     /// The first signal that was to end it.
     pub crash_signal: Option<i32>,
-    /// Names of its heap profiles, oldest first, with the percentage at which each was written.
-    pub profiles: Vec<(String, u8)>,
+    /// Names of its heap profiles, oldest first, with what had happened when each was written.
+    pub profiles: Vec<(String, String)>,
     /// With the time in milliseconds since the Unix epoch, oldest first.
     pub readings: Vec<(u64, Reading)>,
     /// How it ended, if a later run has written that down.
@@ -101,21 +114,21 @@ pub(super) struct Run {
 }
 
 /// The runs that the journal in `folder` knows, oldest first. Records that are of no known kind are passed over.
-pub(super) fn runs(folder: &Path) -> (Vec<Run>, Vec<String>) {
+pub(super) fn runs(folder: &Path) -> (Vec<RunEntries>, Vec<String>) {
     let contents = Contents::read(folder);
     let entries = contents.payloads.iter().filter_map(|payload| serde_json::from_slice(payload).ok());
     (sort(entries), contents.problems)
 }
 
 /// Puts each record to its run. A run whose start is gone, since the journal is bounded, is left out.
-pub(super) fn sort(entries: impl Iterator<Item = Entry>) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+pub(super) fn sort(entries: impl Iterator<Item = Entry>) -> Vec<RunEntries> {
+    let mut runs: Vec<RunEntries> = Vec::new();
     for entry in entries {
         if let What::Start(start) = entry.what {
             // A new segment begins with a copy of the start.
             if runs.iter().all(|run| run.id != entry.run) {
                 let started_unix_ms = entry.unix_ms.unwrap_or_default();
-                runs.push(Run { id: entry.run, started_unix_ms, start, ..Run::default() });
+                runs.push(RunEntries { id: entry.run, started_unix_ms, start, ..RunEntries::default() });
             }
             continue;
         }
@@ -133,9 +146,15 @@ pub(super) fn sort(entries: impl Iterator<Item = Entry>) -> Vec<Run> {
         }
         match &entry.what {
             What::Stop => run.stopped_unix_ms = entry.unix_ms,
+            What::Exit => run.exited = true,
             What::Crash { signal } => run.crash_signal = run.crash_signal.or(Some(*signal)),
             What::State { state } => run.state.clone_from(state),
-            What::Profile { file, percent, .. } => run.profiles.push((file.clone(), *percent)),
+            What::Profile { file, percent, when, .. } => {
+                // Builds before this one wrote the threshold alone.
+                let passed = percent.map(|percent| format!("usage passed {percent} % of the limit"));
+                let when = Some(when.clone()).filter(|when| !when.is_empty()).or(passed);
+                run.profiles.push((file.clone(), when.unwrap_or_default()));
+            }
             _ => {}
         }
         run.events.push(entry);

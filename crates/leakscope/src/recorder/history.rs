@@ -5,12 +5,16 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    entry::{self, Run},
-    journal::read_if_there,
-    post_mortem::{self, Cause, Growing, LastProfile, PostMortem},
-    replace, ring, unix_ms_now, witness,
+    cause::Cause,
+    entry::{self, RunEntries},
+    files::{read_if_there, replace, unix_ms_now},
+    post_mortem::{self, Growing, LastProfile, PostMortem},
+    ring, thresholds, witness,
 };
-use crate::heap::{self, By};
+use crate::{
+    heap::{self, By},
+    proc::Process,
+};
 
 const NAME: &str = "post-mortems.json";
 /// Post-mortems kept.
@@ -61,7 +65,7 @@ impl History {
         self.ends.get(&cause).copied().unwrap_or(0)
     }
 
-    fn judged(folder: &Path, is_alive: impl Fn(&Run) -> bool) -> Self {
+    fn judged(folder: &Path, is_alive: impl Fn(&RunEntries) -> bool) -> Self {
         let mut history = match read(folder) {
             Ok(history) => history,
             Err(error) => {
@@ -72,13 +76,17 @@ impl History {
         let (runs, problems) = entry::runs(folder);
         history.problems.extend(problems);
         let judged_until = history.post_mortems.first().map_or(0, |last| last.run);
-        let has_ended = |run: &Run| run.stopped_unix_ms.is_some() || !is_alive(run);
+        let has_ended = |run: &RunEntries| run.stopped_unix_ms.is_some() || !is_alive(run);
         let new: Vec<_> = runs.iter().filter(|run| run.id > judged_until && has_ended(run)).collect();
         if new.is_empty() {
             return history;
         }
         let count = new.len();
-        let (samples, witness) = (ring::read(folder), witness::read(folder));
+        let samples = ring::read(folder).unwrap_or_else(|problem| {
+            history.problems.push(problem);
+            Vec::new()
+        });
+        let witness = witness::read(folder);
         for run in new {
             let profile = last_profile(folder, run);
             let post_mortem = post_mortem::judge(run, &samples, witness.as_ref(), profile, unix_ms_now());
@@ -107,10 +115,12 @@ fn read(folder: &Path) -> io::Result<History> {
     }
 }
 
-fn last_profile(folder: &Path, run: &Run) -> LastProfile {
-    let Some((name, percent)) = run.profiles.last() else {
-        let least = super::thresholds::PERCENT[0];
-        let says = format!("there is none: usage was not seen to pass {least} % of the limit");
+fn last_profile(folder: &Path, run: &RunEntries) -> LastProfile {
+    let Some((name, when)) = run.profiles.last() else {
+        let least = thresholds::PERCENT[0];
+        let says = format!(
+            "there is none: usage was not seen to pass {least} % of the limit, nor the live heap to double, nor memory to grow"
+        );
         return LastProfile { says, ..LastProfile::default() };
     };
     match heap::read_profile(&folder.join(name)) {
@@ -122,31 +132,13 @@ fn last_profile(folder: &Path, run: &Run) -> LastProfile {
                 function: site.function,
                 bytes: site.bytes,
             });
-            LastProfile {
-                growing: growing.collect(),
-                says: format!("{name}, written when usage passed {percent} % of the limit"),
-            }
+            LastProfile { growing: growing.collect(), says: format!("{name}, written when {when}") }
         }
         Err(error) => LastProfile { says: error.to_string(), ..LastProfile::default() },
     }
 }
 
 /// Whether the process of a run is still there: its number, and its start, since numbers come again.
-fn is_alive(run: &Run) -> bool {
-    let Ok(pid) = libc::pid_t::try_from(run.start.pid) else { return false };
-    // SAFETY: kill(2) with signal 0 sends nothing.
-    let exists = unsafe { libc::kill(pid, 0) } == 0
-        || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied;
-    exists && run.start.ticks.is_none_or(|ticks| start_ticks(run.start.pid) == Some(ticks))
-}
-
-/// When the kernel started a process, in its own ticks; `None`: no such process (or one that has ended and was not waited
-/// for), or not Linux.
-pub(super) fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    // proc(5): starttime is field 22, the state is field 3.
-    fields.nth(18).filter(|_| state != "Z" && state != "X")?.parse().ok()
+fn is_alive(run: &RunEntries) -> bool {
+    Process::recorded(run.start.pid, run.start.ticks).is_alive()
 }

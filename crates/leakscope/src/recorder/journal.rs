@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::files::read_if_there;
+
 const MAGIC: &[u8; 12] = b"leakscope-j\n";
 const VERSION: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 16;
@@ -226,18 +228,5 @@ impl Journal {
                 partly.and(Err(io::Error::from_raw_os_error(libc::ENOSPC)))
             }
         }
-    }
-}
-
-/// Reads a whole file, or nothing where there is none: what [`replace`](super::replace) has written.
-///
-/// # Errors
-/// It is there and can't be read.
-pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    use io::ErrorKind::{NotADirectory, NotFound};
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
-        Err(error) => Err(error),
     }
 }

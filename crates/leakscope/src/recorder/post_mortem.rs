@@ -4,51 +4,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    entry::{Entry, Run},
-    ring::Sample,
-    signal_name,
+    cause::{Cause, Certainty, signal_name},
+    end::End,
+    entry::{Entry, RunEntries},
+    ring::Recorded,
     witness::Dated,
 };
-use crate::trend::{self, MemorySample};
-
-/// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// Killed for its memory limit.
-    LimitKill,
-    /// Ended by a signal from outside.
-    Killed,
-    /// Ended by a fault of its own.
-    Crashed,
-    /// Stopped in good order.
-    Stopped,
-}
-
-impl Cause {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::LimitKill, Self::Killed, Self::Crashed, Self::Stopped];
-
-    /// As in JSON and in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LimitKill => "limit_kill",
-            Self::Killed => "killed",
-            Self::Crashed => "crashed",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// How sure a cause is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Certainty {
-    /// Whoever did it or saw it wrote it down.
-    Certain,
-    /// Inferred from the last sample.
-    Likely,
-}
+use crate::{
+    quantity::{self, Observation},
+    trend,
+};
 
 /// What was left of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,6 +50,19 @@ pub struct PostMortem {
     pub started_unix_ms: u64,
     /// When it ended, where somebody saw that.
     pub ended_unix_ms: Option<u64>,
+}
+
+impl From<&PostMortem> for End {
+    fn from(of: &PostMortem) -> Self {
+        let last_sample = || of.started_unix_ms + (of.at.uptime_seconds.unwrap_or_default() * 1e3) as u64;
+        Self {
+            cause: of.cause,
+            ended_unix_ms: of.ended_unix_ms.unwrap_or_else(last_sample),
+            requests: of.at.requests,
+            limit_share: of.at.limit_share,
+            growing: of.growing.first().map(|line| line.location.clone()),
+        }
+    }
 }
 
 /// The last that is known of a run's memory.
@@ -136,23 +114,24 @@ const EVENTS: usize = 20;
 
 /// Judges one run. `samples` may be of other runs too; `now_unix_ms` is when it is judged, the next start.
 pub(super) fn judge(
-    run: &Run,
-    samples: &[Sample],
+    run: &RunEntries,
+    samples: &[Recorded],
     witness: Option<&Dated>,
     profile: LastProfile,
     now_unix_ms: u64,
 ) -> PostMortem {
-    let samples: Vec<_> = samples.iter().filter(|sample| sample.run == run.id).copied().collect();
+    let samples: Vec<_> =
+        samples.iter().filter(|sample| sample.run == run.id).map(|sample| sample.observation).collect();
     let witness =
         witness.filter(|dated| dated.witness.pid == run.start.pid && dated.unix_ms >= run.started_unix_ms);
     let limit_bytes = run.start.limit_bytes;
     let last = samples.last();
     let seen_bytes = witness.and_then(|dated| dated.witness.usage_bytes);
-    let usage_bytes = seen_bytes.or(last.map(|last| last.usage_bytes));
+    let usage_bytes = seen_bytes.or(last.map(|last| last.usage_bytes()));
     let ended_unix_ms = run.stopped_unix_ms.or(witness.map(|dated| dated.unix_ms));
     let seconds_between = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e3;
     let at = At {
-        rss_bytes: last.map(|last| last.rss_bytes),
+        rss_bytes: last.map(|last| last.rss_bytes()),
         usage_bytes,
         limit_bytes,
         limit_share: share(usage_bytes, limit_bytes),
@@ -198,8 +177,8 @@ struct Finding {
 }
 
 /// What the process itself wrote comes first, then what a supervisor saw, then what can be inferred.
-fn find_cause(run: &Run, samples: &[Sample], witness: Option<&Dated>) -> Finding {
-    use Cause::{Crashed, Killed, LimitKill, Stopped};
+fn find_cause(run: &RunEntries, samples: &[Observation], witness: Option<&Dated>) -> Finding {
+    use Cause::{Crashed, Stopped};
     use Certainty::{Certain, Likely};
     let found = |cause, certainty, signal, evidence: String| {
         let supervisor = witness.map(|dated| dated.witness.evidence.clone());
@@ -213,35 +192,30 @@ fn find_cause(run: &Run, samples: &[Sample], witness: Option<&Dated>) -> Finding
         let says = format!("its own handler wrote down {}", signal_name(signal));
         return found(Crashed, Certain, Some(signal), says);
     }
+    if run.exited && witness.is_none() {
+        let says = "the process exited by itself: main returned, or something called exit, before it had said that it stops";
+        return found(Stopped, Certain, None, says.to_owned());
+    }
     let (inferred, reason) = infer(run, samples);
     let Some(Dated { witness: seen, .. }) = witness else {
         return found(inferred, Likely, None, format!("nobody saw the end; {reason}"));
     };
-    let nothing = String::new();
-    match (seen.signal, seen.exit_code, seen.limit_kill) {
-        (signal, _, Some(true)) => found(LimitKill, Certain, signal, nothing),
-        (Some(libc::SIGKILL), _, None) => found(inferred, Likely, Some(libc::SIGKILL), reason),
-        (Some(signal), ..) if is_fault(signal) => found(Crashed, Certain, Some(signal), nothing),
-        (Some(signal), ..) => found(Killed, Certain, Some(signal), nothing),
-        (None, Some(0), _) => found(Stopped, Certain, None, nothing),
-        (None, Some(_), _) => found(Crashed, Certain, None, nothing),
-        (None, None, _) => found(inferred, Likely, None, reason),
+    match seen.proves() {
+        Some(cause) => found(cause, Certain, seen.signal, String::new()),
+        None => found(inferred, Likely, seen.signal, reason),
     }
 }
 
-/// Signals that the kernel sends for what the process itself did.
-fn is_fault(signal: i32) -> bool {
-    [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS]
-        .contains(&signal)
-}
-
 /// What the last samples say of a death that nobody saw.
-fn infer(run: &Run, samples: &[Sample]) -> (Cause, String) {
-    let (Some(limit_bytes), Some(last)) = (run.start.limit_bytes, samples.last()) else {
-        return (Cause::Killed, "without a limit or a sample the limit can't be suspected".to_owned());
+fn infer(run: &RunEntries, samples: &[Observation]) -> (Cause, String) {
+    let Some(limit_bytes) = run.start.limit_bytes else {
+        return (Cause::Killed, "no memory limit was known, so that none can be suspected".to_owned());
+    };
+    let Some(last) = samples.last() else {
+        return (Cause::Killed, "without a sample the limit can't be suspected".to_owned());
     };
     let used = |bytes: f64| bytes / limit_bytes as f64;
-    let now = used(last.usage_bytes as f64);
+    let now = used(last.usage_bytes() as f64);
     if now >= NEAR_LIMIT {
         return (Cause::LimitKill, format!("it was at {:.1} % of its limit", now * 100.0));
     }
@@ -249,11 +223,11 @@ fn infer(run: &Run, samples: &[Sample]) -> (Cause, String) {
         samples.iter().find(|sample| sample.seconds >= last.seconds - GROWTH_SECONDS).unwrap_or(last);
     let seconds = last.seconds - recent.seconds;
     let growth = if seconds > 0.0 {
-        (last.usage_bytes as f64 - recent.usage_bytes as f64) / seconds * AHEAD_SECONDS
+        (last.usage_bytes() as f64 - recent.usage_bytes() as f64) / seconds * AHEAD_SECONDS
     } else {
         0.0
     };
-    if used(last.usage_bytes as f64 + growth) >= 1.0 {
+    if used(last.usage_bytes() as f64 + growth) >= 1.0 {
         let says = "it was growing so fast that it reached its limit before the next sample";
         return (Cause::LimitKill, format!("{says}, from {:.1} %", now * 100.0));
     }
@@ -261,17 +235,17 @@ fn infer(run: &Run, samples: &[Sample]) -> (Cause, String) {
 }
 
 fn last_sample(
-    last: &Sample,
+    last: &Observation,
     limit_bytes: Option<u64>,
     age_seconds: Option<f64>,
     end_is_known: bool,
 ) -> String {
     let age = age_seconds.unwrap_or_default();
     let when = if end_is_known { "the end" } else { "this was found out, and it ended somewhere between" };
-    let share = share(Some(last.usage_bytes), limit_bytes)
+    let share = share(Some(last.usage_bytes()), limit_bytes)
         .map(|share| format!(" ({:.1} % of the limit)", share * 100.0))
         .unwrap_or_default();
-    let mib = last.usage_bytes as f64 / f64::from(1 << 20);
+    let mib = last.usage_bytes() as f64 / f64::from(1 << 20);
     format!("the last sample was {mib:.2} MiB{share}, {age:.2} s before {when}")
 }
 
@@ -280,9 +254,9 @@ fn share(part: Option<u64>, whole: Option<u64>) -> Option<f64> {
 }
 
 /// The trend wants a sample a second.
-fn trend_at_end(samples: &[Sample], limit_bytes: Option<u64>) -> Option<Value> {
+fn trend_at_end(samples: &[Observation], limit_bytes: Option<u64>) -> Option<Value> {
     let last = samples.last()?;
-    let mut thinned: Vec<MemorySample> = samples
+    let mut thinned: Vec<Observation> = samples
         .iter()
         .rev()
         .scan(f64::INFINITY, |due, sample| {
@@ -290,21 +264,13 @@ fn trend_at_end(samples: &[Sample], limit_bytes: Option<u64>) -> Option<Value> {
             if taken {
                 *due = sample.seconds - 0.9;
             }
-            Some(taken.then_some(sample))
+            Some(taken.then_some(*sample))
         })
         .flatten()
         .take_while(|sample| last.seconds - sample.seconds <= trend::Config::default().window_seconds)
-        .map(|sample| MemorySample {
-            seconds: sample.seconds,
-            live_heap_bytes: sample.live_heap_bytes,
-            rss_bytes: sample.rss_bytes,
-            unaccounted_bytes: sample.unaccounted_bytes,
-            usage_bytes: sample.usage_bytes,
-            requests: sample.requests,
-        })
         .collect();
     thinned.reverse();
-    serde_json::to_value(trend::report(&thinned, limit_bytes, &trend::Config::default())).ok()
+    serde_json::to_value(quantity::report(&thinned, limit_bytes, &trend::Config::default())).ok()
 }
 
 fn last_events(events: &[Entry]) -> Vec<Value> {

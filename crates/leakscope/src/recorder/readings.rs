@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::memory::{Limit, Source};
+use crate::quantity::Observation;
 
 /// Time between two readings of a program at work.
-pub(super) const PACE: Duration = Duration::from_secs(2);
+pub(crate) const PACE: Duration = Duration::from_secs(2);
 /// The live heap of an idle program moves by less.
 const MOVED_BYTES: u64 = 256 << 10;
 
@@ -35,48 +35,20 @@ pub struct Reading {
     pub program: Map<String, Value>,
 }
 
-/// Takes readings.
-pub(super) struct Readings {
-    source: Source,
-    requests: Box<dyn Fn() -> u64 + Send>,
-    figures: Box<dyn Fn() -> Map<String, Value> + Send>,
-    last: Reading,
-}
-
-impl Readings {
-    pub fn new(
-        limit: Limit,
-        requests: Box<dyn Fn() -> u64 + Send>,
-        figures: Box<dyn Fn() -> Map<String, Value> + Send>,
-    ) -> Self {
-        Self { source: Source::new(limit), requests, figures, last: Reading::default() }
-    }
-
-    /// Number of requests served so far.
-    pub fn requests(&self) -> u64 {
-        (self.requests)()
-    }
-
-    /// A reading, if anything has moved since the last one.
-    pub fn take(&mut self) -> Option<Reading> {
-        self.source.refresh();
-        let memory = self.source.read();
-        let now = Reading {
-            requests: self.requests(),
-            rss_bytes: memory.rss_bytes,
-            live_heap_bytes: memory.live_heap_bytes,
-            usage_bytes: memory.usage_bytes,
-            program: (self.figures)(),
-        };
-        now.has_moved_from(&self.last).then(|| {
-            self.last.clone_from(&now);
-            now
-        })
-    }
-}
-
 impl Reading {
-    fn has_moved_from(&self, last: &Self) -> bool {
+    /// Of that observation, with the program's own figures at the time.
+    pub(super) fn new(of: &Observation, program: Map<String, Value>) -> Self {
+        Self {
+            requests: of.requests,
+            rss_bytes: of.rss_bytes(),
+            live_heap_bytes: of.live_heap_bytes(),
+            usage_bytes: of.usage_bytes(),
+            program,
+        }
+    }
+
+    /// Whether it is worth writing down after `last`.
+    pub(super) fn has_moved_from(&self, last: &Self) -> bool {
         self.requests != last.requests
             || self.program != last.program
             || self.live_heap_bytes.abs_diff(last.live_heap_bytes) >= MOVED_BYTES

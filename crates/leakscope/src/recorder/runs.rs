@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    entry::{self, What},
-    post_mortem::{Cause, PostMortem},
+    end::End,
+    entry::{self, RunEntries, What},
     readings::Reading,
 };
 
@@ -41,34 +40,6 @@ pub struct Event {
     pub detail: Map<String, Value>,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct End {
-    /// Why.
-    pub cause: Cause,
-    /// When, in milliseconds since the Unix epoch: as somebody saw it, or the last sample.
-    pub ended_unix_ms: u64,
-    /// Requests served, as of the last sample.
-    pub requests: Option<u64>,
-    /// The last known usage by the limit.
-    pub limit_share: Option<f64>,
-    /// The line that held most in the last heap profile, `file:line`.
-    pub growing: Option<String>,
-}
-
-impl From<&PostMortem> for End {
-    fn from(of: &PostMortem) -> Self {
-        let last_sample = || of.started_unix_ms + (of.at.uptime_seconds.unwrap_or_default() * 1e3) as u64;
-        Self {
-            cause: of.cause,
-            ended_unix_ms: of.ended_unix_ms.unwrap_or_else(last_sample),
-            requests: of.at.requests,
-            limit_share: of.at.limit_share,
-            growing: of.growing.first().map(|line| line.location.clone()),
-        }
-    }
-}
-
 /// The runs that the journal in a recorder's folder knows, oldest first, and what could not be read, for the user. Changes
 /// nothing there; a recorder may be at work meanwhile.
 pub fn runs(folder: &Path) -> (Vec<Run>, Vec<String>) {
@@ -76,8 +47,8 @@ pub fn runs(folder: &Path) -> (Vec<Run>, Vec<String>) {
     (runs.into_iter().map(Run::from).collect(), problems)
 }
 
-impl From<entry::Run> for Run {
-    fn from(run: entry::Run) -> Self {
+impl From<RunEntries> for Run {
+    fn from(run: RunEntries) -> Self {
         let events = run.events.into_iter().filter_map(|entry| match entry.what {
             What::Program { kind, detail } => {
                 Some(Event { unix_ms: entry.unix_ms.unwrap_or_default(), kind, detail })

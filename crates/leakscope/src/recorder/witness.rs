@@ -4,7 +4,10 @@ use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::unix_ms_now;
+use super::{
+    cause::{Cause, is_fault},
+    files::{replace, unix_ms_now},
+};
 
 const NAME: &str = "supervisor.json";
 
@@ -36,6 +39,19 @@ pub(super) struct Dated {
 }
 
 impl Witness {
+    /// The cause that this proves by itself; `None`: it has to be inferred from the samples.
+    pub fn proves(&self) -> Option<Cause> {
+        match (self.signal, self.exit_code, self.limit_kill) {
+            (_, _, Some(true)) => Some(Cause::LimitKill),
+            (Some(libc::SIGKILL), _, None) => None,
+            (Some(signal), ..) if is_fault(signal) => Some(Cause::Crashed),
+            (Some(_), ..) => Some(Cause::Killed),
+            (None, Some(0), _) => Some(Cause::Stopped),
+            (None, Some(_), _) => Some(Cause::Crashed),
+            (None, None, _) => None,
+        }
+    }
+
     /// Writes it into the recorder's folder, as a whole or not at all.
     ///
     /// # Errors
@@ -43,7 +59,7 @@ impl Witness {
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         let dated = Dated { unix_ms: unix_ms_now(), witness: self.clone() };
         fs::create_dir_all(folder)?;
-        super::replace(&folder.join(NAME), &serde_json::to_vec(&dated)?)
+        replace(&folder.join(NAME), &serde_json::to_vec(&dated)?)
     }
 }
 

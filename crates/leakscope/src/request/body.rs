@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::account::Account;
-use super::layer::copy_of;
+use super::head::copy_of;
 use super::{Sink, thread};
 
 pin_project! {

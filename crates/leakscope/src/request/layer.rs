@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::account::Account;
 use super::body::{RequestBody, ResponseBody};
+use super::head::copy_of;
 use super::{Sink, available, thread};
 
 /// Measures what each request allocates and frees. See the [module](super) for what that includes.
@@ -165,19 +166,4 @@ fn give_out<B, S: Sink>(
         account.tally.measure(|| drop(own));
     }
     Response::from_parts(head, ResponseBody::new(body, account))
-}
-
-/// A copy of headers with as much room, in which each value has a buffer of its own. (A clone would share the buffers, and
-/// have no room: whoever adds a header to it pays for moving all.)
-pub(super) fn copy_of(headers: &HeaderMap) -> HeaderMap {
-    let mut copies = HeaderMap::with_capacity(headers.capacity());
-    for (name, value) in headers {
-        let copy = HeaderValue::from_bytes(value.as_bytes()).map(|mut copy| {
-            copy.set_sensitive(value.is_sensitive());
-            copy
-        });
-        // A value that some unsafe code made from bytes that are not allowed in one stays shared.
-        copies.append(name, copy.unwrap_or_else(|_| value.clone()));
-    }
-    copies
 }

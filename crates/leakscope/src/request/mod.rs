@@ -6,12 +6,12 @@
 //! of the last byte of it; a [`Sink`] is told then, once, also when the handler panicked or the client went away.
 //! This module knows of HTTP and of the allocator, and of no particular service, metric or tracer.
 //!
-//! ```no_run
+#![cfg_attr(feature = "jemalloc", doc = "```no_run")]
+#![cfg_attr(not(feature = "jemalloc"), doc = "```ignore")]
 //! use axum::{Router, routing::get};
 //! use leakscope::request::{Measured, RequestAccounting};
 //!
-//! #[global_allocator]
-//! static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+//! leakscope::jemalloc!();
 //!
 //! # async fn serve() -> std::io::Result<()> {
 //! if let Err(reason) = leakscope::request::available() {
@@ -66,6 +66,7 @@
 
 mod account;
 mod body;
+mod head;
 mod layer;
 mod thread;
 
@@ -159,6 +160,9 @@ impl<F: FnOnce(Measured) + Send + Sync + 'static> Sink for F {
 /// Why requests can't be measured in this program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
+    /// leakscope was built without its feature `jemalloc`.
+    #[error("leakscope was built without its feature `jemalloc`")]
+    NotBuilt,
     /// The program's allocator is another one.
     #[error(
         "jemalloc is not this program's allocator: set `#[global_allocator]` to `tikv_jemallocator::Jemalloc`"

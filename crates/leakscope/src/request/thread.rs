@@ -4,14 +4,12 @@
 //! inner scope is charged to the outer ones too. Nothing here knows of HTTP.
 
 use std::cell::Cell;
-use std::hint::black_box;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
-
 use super::Unavailable;
+use crate::jemalloc::{Counters, NoCounters, counters_move};
 
 /// Bytes allocated and freed, in jemalloc's size classes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,23 +35,6 @@ impl Flow {
     }
 }
 
-/// Where jemalloc counts for one thread. The addresses hold as long as the thread lives.
-#[derive(Clone, Copy)]
-struct Counters {
-    allocated: ThreadLocal<u64>,
-    freed: ThreadLocal<u64>,
-}
-
-impl Counters {
-    fn find() -> Result<Self, tikv_jemalloc_ctl::Error> {
-        Ok(Self { allocated: allocatedp::read()?, freed: deallocatedp::read()? })
-    }
-
-    fn read(self) -> Flow {
-        Flow { allocated: self.allocated.get(), freed: self.freed.get() }
-    }
-}
-
 /// What the innermost scope of a thread must count differently from the thread's counters.
 struct Frame {
     correction: Cell<Flow>,
@@ -69,11 +50,12 @@ thread_local! {
 /// This thread's counters now. Zero, always, where there are none: then every difference is zero.
 fn now() -> Flow {
     let counters = COUNTERS.get().or_else(|| {
-        let found = Counters::find().ok();
+        let found = Counters::of_this_thread();
         COUNTERS.set(found);
         found
     });
-    counters.map(Counters::read).unwrap_or_default()
+    let [allocated, freed] = counters.map(Counters::read).unwrap_or_default();
+    Flow { allocated, freed }
 }
 
 /// Whether the counters exist, and count what this program allocates. Tried once.
@@ -83,19 +65,14 @@ fn now() -> Flow {
 /// Says why request accounting can't work in this program.
 pub fn available() -> Result<(), Unavailable> {
     static ANSWER: OnceLock<Result<(), Unavailable>> = OnceLock::new();
-    ANSWER
-        .get_or_init(|| {
-            let counters = Counters::find().map_err(|error| Unavailable::NoCounters(error.to_string()))?;
-            // jemalloc answers even where another allocator serves the program; only its counters don't move.
-            let before = counters.read();
-            drop(black_box(Vec::<u8>::with_capacity(4096)));
-            let moved = counters.read().minus(before);
-            if moved.allocated < 4096 || moved.freed < 4096 {
-                return Err(Unavailable::NotTheAllocator);
-            }
-            Ok(())
+    let answer = || {
+        counters_move().map_err(|why| match why {
+            NoCounters::NotBuilt => Unavailable::NotBuilt,
+            NoCounters::NotTheAllocator => Unavailable::NotTheAllocator,
+            NoCounters::NotCompiledIn(error) => Unavailable::NoCounters(error),
         })
-        .clone()
+    };
+    ANSWER.get_or_init(answer).clone()
 }
 
 /// What has been counted for one owner, on whatever threads.

@@ -14,7 +14,7 @@
 //!
 //! Samples are expected about once a second. The statistics count samples, so another steady pace works too, with times scaled alike.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod jumps;
 mod line;
@@ -25,9 +25,10 @@ mod slope;
 mod stretch;
 mod verdict;
 
-/// One observation of a process's memory: what [`memory::Sampler`](crate::memory::Sampler) keeps.
+/// One observation of a process's memory: what a running instrument keeps.
 pub use crate::memory::Sample as MemorySample;
-pub use report::{Basis, MemorySeries, TrendReport, report};
+pub use report::{Basis, CountTrend, SeriesTrend, TrendReport, Unit, report};
+pub(crate) use report::{Column, NEGLIGIBLE_BYTES, NEGLIGIBLE_RSS_BYTES, report_of};
 pub use verdict::{DecidesIn, Verdict};
 
 /// One observation of one quantity.
@@ -55,12 +56,12 @@ pub struct Config {
 impl Default for Config {
     /// Five minutes; 64 KiB, that is 4 days from 0 to 256 MiB at a window of five minutes; 5 times the noise.
     fn default() -> Self {
-        Self { window_seconds: 300.0, negligible_bytes: 65_536.0, flat_noise_ratio: 5.0 }
+        Self { window_seconds: 300.0, negligible_bytes: NEGLIGIBLE_BYTES, flat_noise_ratio: 5.0 }
     }
 }
 
 /// A figure with its 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Best estimate.
     pub value: f64,
@@ -71,7 +72,7 @@ pub struct Interval {
 }
 
 /// Bytes that stay for each request, with the share of the series' variance that requests explain.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PerRequest {
     /// Bytes per request, with its 95 % interval.
     #[serde(flatten)]
@@ -81,7 +82,7 @@ pub struct PerRequest {
 }
 
 /// What one series says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trend {
     /// The answer.
     pub verdict: Verdict,

@@ -1,6 +1,6 @@
 //! From the pieces to the answer.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Config, Interval, PerRequest, Trend,
@@ -25,7 +25,7 @@ const ABOVE_TEETH: f64 = 0.25;
 const CLEARLY: f64 = 3.0;
 
 /// Whether memory grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It grows, and nothing seen says that it stops.
@@ -51,7 +51,7 @@ impl Verdict {
 }
 
 /// What would decide an undecided series.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecidesIn {
     /// About so many more seconds of samples.
     pub seconds: f64,

@@ -7,7 +7,10 @@ use std::{
 };
 
 use crate::support::alone;
-use leakscope::heap::{By, Growth, Profiler, Snapshot, Unwinder, diff};
+use leakscope::{
+    heap::{By, Growth, Snapshot, Unwinder, diff},
+    jemalloc::Profiler,
+};
 
 /// jemalloc's sample interval, by the environment.
 const LG_16: &[(&str, &str)] = &[("_RJEM_MALLOC_CONF", "lg_prof_sample:16")];

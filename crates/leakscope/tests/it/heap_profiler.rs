@@ -9,7 +9,8 @@ use std::{
 
 use crate::support::alone;
 use leakscope::{
-    heap::{Error, Profiler, Unwinder},
+    heap::{Error, Unwinder},
+    jemalloc::Profiler,
     memory::purge,
 };
 use tikv_jemalloc_ctl::{epoch, raw, stats};

@@ -7,11 +7,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
 mod heap_attribution;
 mod heap_profiler;
 mod memory;
 mod memory_cgroup;
-mod memory_sampler;
 #[cfg(feature = "axum")]
 mod mount;
 mod recorder;

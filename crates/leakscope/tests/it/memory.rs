@@ -299,6 +299,16 @@ fn what_the_profiler_samples_is_live_and_its_padding_the_profilers() {
 }
 
 #[test]
+fn its_own_open_descriptors_are_counted_exactly() {
+    alone("its_own_open_descriptors_are_counted_exactly", || {
+        let _one_more = File::open("/dev/null").expect("it is there");
+        // SAFETY: fcntl(2) with F_GETFD only asks, and answers -1 where the descriptor is not open.
+        let open = (0..1024).filter(|descriptor| unsafe { libc::fcntl(*descriptor, libc::F_GETFD) } != -1);
+        assert_eq!(report().process.open_files, Some(open.count() as u64));
+    });
+}
+
+#[test]
 fn a_report_leaves_nothing_behind() {
     alone("a_report_leaves_nothing_behind", || {
         let live = || memory::report().jemalloc.expect("jemalloc is the allocator").live_bytes;

@@ -6,10 +6,12 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process,
-    time::Duration,
 };
 
-use leakscope::memory::{self, Limit, LimitSource, Sampler, SamplerConfig};
+use leakscope::{
+    Instrument,
+    memory::{self, Limit, LimitSource},
+};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: u64 = 96 * MIB;
@@ -113,11 +115,6 @@ fn look() {
     drop(held);
 }
 
-fn start(limit: Limit) -> std::sync::Arc<Sampler> {
-    Sampler::start(SamplerConfig {
-        interval: Duration::from_secs(3600),
-        capacity: 1,
-        limit,
-        requests: Box::new(|| 0),
-    })
+fn start(limit: Limit) -> Instrument {
+    Instrument::builder().limit(limit).on_problem(|_| ()).start()
 }

@@ -192,7 +192,7 @@ fn the_next_start_tells_how_the_last_run_ended() {
     let (status, none) = mounted.ask("GET", "/debug/post-mortem");
     assert_eq!((status, &none["error"]["code"]), (404, &json!("no_previous_run")));
     mounted.order(1);
-    mounted.end_by(libc::SIGINT);
+    mounted.end_by(libc::SIGTERM);
 
     let mut mounted = Mounted::start(folder.path());
     let last = mounted.ok("/debug/post-mortem");

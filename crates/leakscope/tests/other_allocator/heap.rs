@@ -1,6 +1,6 @@
 //! The heap profiler, and the instrument as a whole.
 
-use leakscope::heap::{Error, Profiler};
+use leakscope::{heap::Error, jemalloc::Profiler};
 
 #[test]
 fn says_that_jemalloc_is_not_the_allocator() {

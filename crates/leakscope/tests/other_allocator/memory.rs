@@ -1,9 +1,13 @@
 //! The memory report: the heap is unaccounted.
 #![cfg(target_os = "linux")]
 
-use std::{hint::black_box, time::Duration};
+use std::hint::black_box;
 
-use leakscope::memory::{self, Limit, LimitSource, Report, Sampler, SamplerConfig};
+use leakscope::{
+    Instrument,
+    memory::{self, Limit, LimitSource, Report},
+    trend::Basis,
+};
 
 const MIB: i64 = 1 << 20;
 
@@ -31,13 +35,12 @@ fn unaccounted() {
     let grown = report().unaccounted_bytes() - before.unaccounted_bytes();
     assert!((grown - 64 * MIB).abs() < MIB, "unaccounted memory grew by {grown}");
 
-    let sample = Sampler::start(SamplerConfig {
-        interval: Duration::from_secs(3600),
-        capacity: 1,
-        limit: Limit { bytes: None, source: LimitSource::None },
-        requests: Box::new(|| 0),
-    })
-    .latest();
+    let limit = Limit { bytes: None, source: LimitSource::None };
+    let instrument = Instrument::builder().limit(limit).on_problem(|_| ()).start();
+    let sample = instrument.latest();
     assert_eq!(sample.live_heap_bytes, sample.rss_bytes);
+    let trend = instrument.latest_trend();
+    assert_eq!(trend.basis, Basis::Rss, "there is no live heap to rest on");
+    assert!(!trend.series.contains_key("live_heap"));
     drop(held);
 }

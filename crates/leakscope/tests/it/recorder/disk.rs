@@ -9,12 +9,12 @@ use super::{map, record};
 /// Everything works but the disk, and it is said once.
 #[track_caller]
 fn goes_on_without(folder: &Path, says: &str) {
-    let (recorder, _, problems) = record(folder);
+    let (recording, problems) = record(folder);
     for _ in 0..3000 {
-        recorder.event("event", map("padding", "x".repeat(300)));
+        recording.recorder().event("event", map("padding", "x".repeat(300)));
     }
-    recorder.set_state(map("on", true));
-    recorder.stop();
+    recording.recorder().set_state(map("on", true));
+    recording.0.stop();
     let problems = problems.lock().unwrap();
     let complaints: Vec<_> = problems.iter().filter(|problem| problem.contains("can't write to")).collect();
     assert_eq!(complaints.len(), 1, "{problems:?}");

@@ -7,18 +7,16 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
 use leakscope::{
-    heap::{Profiler, build_id, read_profile},
-    memory::{Limit, LimitSource, Sampler, SamplerConfig},
-    recorder::{self, Cause, Certainty, Config, History, Recorder, Witness},
+    Instrument,
+    heap::{build_id, read_profile},
+    memory::{Limit, LimitSource},
+    recorder::{self, Cause, Certainty, History, Recorder, Witness},
 };
 use serde_json::{Map, Value};
 
@@ -31,30 +29,30 @@ fn map(name: &str, value: impl Into<Value>) -> Map<String, Value> {
     Map::from_iter([(name.to_owned(), value.into())])
 }
 
-/// A recorder in `folder`, a counter of requests that it reads, and the problems that it tells.
-fn record(folder: &Path) -> (Arc<Recorder>, Arc<AtomicU64>, Arc<Mutex<Vec<String>>>) {
-    let limit = Limit { bytes: Some(LIMIT_BYTES), source: LimitSource::Watcher };
-    let requests = Arc::new(AtomicU64::new(0));
+/// An instrument that records.
+struct Recording(Instrument);
+
+impl Recording {
+    fn recorder(&self) -> &Recorder {
+        self.0.recorder().expect("it was asked for")
+    }
+
+    fn served(&self, requests: u64) {
+        self.0.requests().store(requests, Relaxed);
+    }
+}
+
+/// Records into `folder`; with the problems that are told.
+fn record(folder: &Path) -> (Recording, Arc<Mutex<Vec<String>>>) {
     let problems = Arc::new(Mutex::new(Vec::new()));
-    let count = || {
-        let requests = Arc::clone(&requests);
-        Box::new(move || requests.load(Relaxed))
-    };
-    let sampler = SamplerConfig { interval: Duration::from_secs(1), capacity: 60, limit, requests: count() };
-    let recorder = Recorder::start(Config {
-        folder: folder.to_owned(),
-        limit,
-        settings: map("answer", 42),
-        profiler: Profiler::start(),
-        sampler: Sampler::start(sampler),
-        requests: count(),
-        figures: Box::new(Map::new),
-        on_problem: Box::new({
-            let problems = Arc::clone(&problems);
-            move |problem| problems.lock().unwrap().push(problem.to_owned())
-        }),
-    });
-    (recorder, requests, problems)
+    let told = Arc::clone(&problems);
+    let instrument = Instrument::builder()
+        .record_in(folder)
+        .limit(Limit { bytes: Some(LIMIT_BYTES), source: LimitSource::Watcher })
+        .settings(map("answer", 42))
+        .on_problem(move |problem| told.lock().unwrap().push(problem.to_owned()))
+        .start();
+    (Recording(instrument), problems)
 }
 
 /// Runs the ignored test `patient` of this room as a process that records into `folder`.
@@ -68,9 +66,8 @@ fn start(patient: &str, folder: &Path) -> Child {
         .unwrap()
 }
 
-fn folder_of_patient() -> (Arc<Recorder>, Arc<AtomicU64>) {
-    let (recorder, requests, _) = record(Path::new(&env::var_os(FOLDER).expect("started by a test")));
-    (recorder, requests)
+fn folder_of_patient() -> Recording {
+    record(Path::new(&env::var_os(FOLDER).expect("started by a test"))).0
 }
 
 fn say(text: impl std::fmt::Display) {
@@ -81,24 +78,24 @@ fn say(text: impl std::fmt::Display) {
 #[test]
 #[ignore = "run by a test below, in a process of its own"]
 fn patient_busy() {
-    let (recorder, requests) = folder_of_patient();
+    let recording = folder_of_patient();
     for number in 0_u64.. {
-        requests.store(number, Relaxed);
-        recorder.set_state(map("number", number));
+        recording.served(number);
+        recording.recorder().set_state(map("number", number));
         say(format_args!("number {number}"));
-        recorder.event("done", map("padding", "x".repeat(300)));
+        recording.recorder().event("done", map("padding", "x".repeat(300)));
     }
 }
 
 #[test]
 fn what_a_program_wrote_down_is_read_back_with_the_end_of_its_run() {
     let folder = tempfile::tempdir().unwrap();
-    let (first, requests, _) = record(folder.path());
-    requests.store(50, Relaxed);
-    first.event("done", map("what", "this"));
-    requests.store(60, Relaxed);
-    first.read_now();
-    first.stop();
+    let (first, _) = record(folder.path());
+    first.served(50);
+    first.recorder().event("done", map("what", "this"));
+    first.served(60);
+    first.recorder().read_now();
+    first.0.stop();
     let (_next, ..) = record(folder.path());
 
     let (runs, problems) = recorder::runs(folder.path());
@@ -200,6 +197,30 @@ fn patient_bus() {
 
 #[test]
 #[ignore = "run by a test below, in a process of its own"]
+fn patient_trap() {
+    let _recorder = folder_of_patient();
+    // SAFETY: raise(3) takes a plain number.
+    unsafe { libc::raise(libc::SIGTRAP) };
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
+fn patient_divides() {
+    let _recorder = folder_of_patient();
+    // SAFETY: raise(3) takes a plain number.
+    unsafe { libc::raise(libc::SIGFPE) };
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
+fn patient_illegal() {
+    let _recorder = folder_of_patient();
+    // SAFETY: raise(3) takes a plain number.
+    unsafe { libc::raise(libc::SIGILL) };
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
 fn patient_overflow() {
     #[expect(unconditional_recursion, reason = "it is what is tested")]
     fn deeper(depth: u64) -> u64 {
@@ -234,6 +255,9 @@ fn a_crash_is_written_down_and_ends_as_it_would_have() {
     crashes("patient_abort", "SIGABRT", libc::SIGABRT);
     crashes("patient_segv", "SIGSEGV", libc::SIGSEGV);
     crashes("patient_bus", "SIGBUS", libc::SIGBUS);
+    crashes("patient_trap", "SIGTRAP", libc::SIGTRAP);
+    crashes("patient_divides", "SIGFPE", libc::SIGFPE);
+    crashes("patient_illegal", "SIGILL", libc::SIGILL);
     // std tells the overflow by its handler, which ours goes on to, and aborts.
     let stderr = crashes("patient_overflow", "SIGSEGV", libc::SIGABRT);
     assert!(stderr.contains("has overflowed its stack"), "{stderr}");
@@ -241,15 +265,32 @@ fn a_crash_is_written_down_and_ends_as_it_would_have() {
 
 #[test]
 #[ignore = "run by a test below, in a process of its own"]
+fn patient_exits() {
+    let _recorder = folder_of_patient();
+    std::process::exit(3);
+}
+
+#[test]
+fn an_exit_that_was_not_announced_is_no_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = start("patient_exits", folder.path()).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let newest = History::settle(folder.path()).post_mortems.remove(0);
+    assert_eq!((newest.cause, newest.certainty), (Cause::Stopped, Certainty::Certain), "{newest:?}");
+    assert!(newest.evidence[0].contains("exited by itself"), "{newest:?}");
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
 fn patient_grows() {
-    let (recorder, requests) = folder_of_patient();
-    recorder.set_state(map("on", "growth"));
+    let recording = folder_of_patient();
+    recording.recorder().set_state(map("on", "growth"));
     let mut held = Vec::new();
     let started = Instant::now();
     // 100 MB/s, past the limit: then as whoever enforces it.
     for number in 1_u64.. {
         grow(&mut held);
-        requests.store(number, Relaxed);
+        recording.served(number);
         let bytes = number * (256 << 10);
         if bytes >= LIMIT_BYTES {
             // SAFETY: raise(3) takes a plain number.
@@ -258,6 +299,13 @@ fn patient_grows() {
         let due = Duration::from_secs_f64(bytes as f64 / 1e8);
         thread::sleep(due.saturating_sub(started.elapsed()));
     }
+}
+
+#[track_caller]
+fn assert_is_growth_site(location: &str) {
+    let line = location.strip_prefix("crates/leakscope/tests/it/recorder/mod.rs:").expect(location);
+    let source = include_str!("mod.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
+    assert!(source.contains("vec![1; 8 << 10]"), "{source}");
 }
 
 #[inline(never)]
@@ -289,13 +337,14 @@ fn at_100_mb_per_second_there_is_a_profile_and_it_names_the_line() {
     assert_eq!(newest.at.limit_share, Some(1.0));
     assert_eq!(newest.state["on"], "growth");
     let first = newest.growing.first().expect(&newest.profile);
-    let line =
-        first.location.strip_prefix("crates/leakscope/tests/it/recorder/mod.rs:").expect(&first.location);
-    let source = include_str!("mod.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
-    assert!(source.contains("vec![1; 8 << 10]"), "{source}");
+    assert_is_growth_site(&first.location);
     assert!(first.share > 0.9, "{first:?}");
     // The first threshold is the sure one; how far behind the later ones are depends on who else has the processors.
-    let thresholds: Vec<_> = newest.events.iter().filter(|event| event["what"] == "profile").collect();
+    let thresholds: Vec<_> = newest
+        .events
+        .iter()
+        .filter(|event| event["what"] == "profile" && event["percent"].is_u64())
+        .collect();
     assert_eq!(thresholds[0]["percent"], 70);
     assert!(first.bytes as f64 > 0.6 * LIMIT_BYTES as f64, "{first:?}");
 
@@ -314,16 +363,16 @@ fn at_100_mb_per_second_there_is_a_profile_and_it_names_the_line() {
 fn a_stop_in_good_order_is_certain_and_nothing_comes_after_it() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(History::read(folder.path()).post_mortems.len(), 0);
-    let (recorder, requests, problems) = record(folder.path());
+    let (recording, problems) = record(folder.path());
     assert!(History::read(folder.path()).post_mortems.is_empty(), "it still runs");
-    requests.store(7, Relaxed);
-    recorder.event("snapshot", map("by", "line"));
-    recorder.stop();
-    recorder.event("too_late", Map::new());
-    drop(recorder);
+    recording.served(7);
+    recording.recorder().event("snapshot", map("by", "line"));
+    recording.0.stop();
+    recording.recorder().event("too_late", Map::new());
+    drop(recording);
 
-    let (recorder, ..) = record(folder.path());
-    let history = recorder.history();
+    let (recording, _) = record(folder.path());
+    let history = recording.recorder().history();
     let last = &history.post_mortems[0];
     assert_eq!((last.cause, last.certainty), (Cause::Stopped, Certainty::Certain));
     assert_eq!(last.at.requests, Some(7), "the last sample is taken at the stop");
@@ -336,10 +385,61 @@ fn a_stop_in_good_order_is_certain_and_nothing_comes_after_it() {
 fn the_last_ten_are_kept_and_all_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..13 {
-        record(folder.path()).0.stop();
+        record(folder.path()).0.0.stop();
     }
     let history = History::settle(folder.path());
     assert_eq!(history.post_mortems.len(), 10);
     assert_eq!(history.ends(Cause::Stopped), 13);
     assert!(history.post_mortems.is_sorted_by(|newer, older| newer.run > older.run));
+}
+
+#[test]
+#[ignore = "run by a test below, in a process of its own"]
+fn patient_without_a_limit() {
+    let folder = env::var_os(FOLDER).expect("started by a test");
+    let limit = Limit { bytes: None, source: LimitSource::None };
+    let _instrument = Instrument::builder().record_in(folder).limit(limit).on_problem(|_| ()).start();
+    let mut held = Vec::new();
+    loop {
+        grow(&mut held);
+        say(format_args!("{} KiB", held.len() * 8));
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_without_a_limit_leaves_a_profile_that_names_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start("patient_without_a_limit", folder.path());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Far beyond the first doubling that counts, and looked at four times a second.
+    lines.find(|line| line.as_ref().unwrap() == "98304 KiB").expect("it grows").unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let newest = History::settle(folder.path()).post_mortems.remove(0);
+    assert_eq!((newest.cause, newest.certainty), (Cause::Killed, Certainty::Likely));
+    assert!(newest.evidence.iter().any(|says| says.contains("no memory limit was known")), "{newest:?}");
+    assert!(newest.profile.contains("the live heap had doubled"), "{}", newest.profile);
+    let first = newest.growing.first().expect(&newest.profile);
+    assert_is_growth_site(&first.location);
+}
+
+#[test]
+fn a_second_process_in_a_folder_records_nothing_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start("patient_busy", folder.path());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().unwrap().contains("number 5")).expect("it records").unwrap();
+    let (second, problems) = record(folder.path());
+    assert_eq!(second.recorder().history().post_mortems.len(), 0, "the first one lives");
+    let problems = problems.lock().unwrap().join("\n");
+    assert!(problems.contains("another process records into"), "{problems}");
+    second.recorder().event("unheard", Map::new());
+    second.0.stop();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let history = History::settle(folder.path());
+    assert_eq!((history.post_mortems.len(), history.post_mortems[0].pid), (1, child.id()));
+    let (runs, _) = recorder::runs(folder.path());
+    assert!(runs.iter().flat_map(|run| &run.events).all(|event| event.kind != "unheard"));
 }

@@ -112,7 +112,7 @@ fn the_report_rests_on_what_grows_and_counts_down_from_usage() {
     assert_eq!((heap.basis, heap.trend.verdict), (Basis::LiveHeap, Verdict::Growing));
     // Of 256 MiB, 20 and 99 are used; at 1 MiB a second 137 seconds are left.
     assert!((heap.trend.time_to_limit_seconds.unwrap() - 137.0).abs() < 0.1);
-    assert_eq!(heap.series.unaccounted.verdict, Verdict::Flat);
+    assert_eq!(heap.series["unaccounted"].verdict(), Verdict::Flat);
     let foreign = report(&process(0, MIB), limit, &Config::default());
     assert_eq!((foreign.basis, foreign.trend.verdict), (Basis::Unaccounted, Verdict::Growing));
     let still = report(&process(0, 0), limit, &Config::default());

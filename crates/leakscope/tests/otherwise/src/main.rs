@@ -3,7 +3,8 @@
 
 use leakscope::{
     Leakscope,
-    heap::{By, Profiler, growing},
+    heap::{By, growing},
+    jemalloc::Profiler,
     request,
 };
 use serde_json::json;

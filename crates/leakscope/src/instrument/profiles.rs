@@ -1,9 +1,13 @@
 //! What a running program is asked for again and again: snapshots, with a baseline that later ones are compared with.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::{Error, Profiler, Snapshot};
-use crate::memory::{self, Report};
+use crate::{
+    heap::{Error, Snapshot},
+    jemalloc::Profiler,
+    lock::lock,
+    memory::{self, Report},
+};
 
 /// A profiler with the baseline of its diffs, and memory reports that its snapshots don't disturb.
 pub struct Profiles {
@@ -81,9 +85,4 @@ impl Profiles {
         }
         Ok(Compared { base, now })
     }
-}
-
-/// A panic leaves nothing half done behind these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,66 +4,21 @@ use std::{hint::black_box, sync::LazyLock};
 
 use tikv_jemalloc_ctl::{Result, epoch, raw, stats, thread};
 
-use super::{Jemalloc, Missing};
+use super::{Books, Jemalloc, Sampled};
 
 /// `MALLCTL_ARENAS_ALL`: the statistics of all arenas together.
 const ALL: usize = 4096;
-/// What a thread's cache takes of jemalloc's internal memory, with the default options of jemalloc 5.3.
-const THREAD_CACHE_TABLES: u64 = 28 << 10;
-
-/// The public figures, and those that the reconciliation needs.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Stats {
-    pub public: Jemalloc,
-    /// Address space of jemalloc's own tables.
-    pub base_mapped_bytes: u64,
-    /// Pages of those tables that were handed out, touched or not.
-    pub base_resident_bytes: u64,
-    /// Freed pages that were not yet given back.
-    pub dirty_bytes: u64,
-    /// What jemalloc allocated for itself: counted in `allocated` too.
-    pub internal_bytes: u64,
-    /// The heap profiler's samples, as jemalloc's books show them.
-    pub sampled: Sampled,
-}
-
-/// Small objects that the heap profiler sampled. Each gets pages of its own, which `active` counts, and is left out of
-/// `allocated` (jemalloc 5.3).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Sampled {
-    /// What the program asked for.
-    pub payload_bytes: u64,
-    /// The pages less the payload.
-    pub padding_bytes: u64,
-}
-
-impl Stats {
-    /// Everything that jemalloc has mapped, in use or kept.
-    pub fn address_space_bytes(&self) -> u64 {
-        self.public.mapped_bytes + self.public.retained_bytes
-    }
-
-    /// The profiler's share of what jemalloc allocated for itself; the rest are the caches of `threads` threads.
-    pub fn profiler_tables_bytes(&self, threads: u64) -> u64 {
-        if !BOOKS.as_ref().is_some_and(|books| books.profiling) {
-            return 0;
-        }
-        self.internal_bytes.saturating_sub(threads * THREAD_CACHE_TABLES)
-    }
-}
 
 /// Reads the statistics; an error says why there are none.
-pub(super) fn read() -> std::result::Result<Stats, Missing> {
-    let missing = |reason: &str| Missing { source: "jemalloc", reason: reason.to_owned() };
+pub(crate) fn read() -> std::result::Result<Books, &'static str> {
     if !*IS_ALLOCATOR {
-        return Err(missing(
+        return Err(
             "the program's allocator is not jemalloc: live heap, dirty pages and overhead can't be told apart, all are unaccounted",
-        ));
+        );
     }
-    BOOKS
-        .as_ref()
-        .and_then(|books| books.read().ok())
-        .ok_or_else(|| missing("jemalloc was built without statistics: its parts are unaccounted"))
+    KEYS.as_ref()
+        .and_then(|keys| keys.read().ok())
+        .ok_or("jemalloc was built without statistics: its parts are unaccounted")
 }
 
 /// jemalloc answers even if nothing is allocated with it: allocate, and see whether a counter moves.
@@ -74,10 +29,10 @@ static IS_ALLOCATOR: LazyLock<bool> = LazyLock::new(|| {
     counter.get() > before
 });
 
-static BOOKS: LazyLock<Option<Books>> = LazyLock::new(|| Books::open().ok());
+static KEYS: LazyLock<Option<Keys>> = LazyLock::new(|| Keys::open().ok());
 
 /// Keys of the statistics, looked up once: a read by name costs five times as much.
-struct Books {
+struct Keys {
     epoch: tikv_jemalloc_ctl::epoch_mib,
     allocated: stats::allocated_mib,
     active: stats::active_mib,
@@ -104,7 +59,7 @@ struct Bin {
     live: [usize; 6],
 }
 
-impl Books {
+impl Keys {
     fn open() -> Result<Self> {
         // SAFETY: each is read as the type that jemalloc(3) gives.
         let (profiling, cache_oblivious, page, bins) = unsafe {
@@ -134,7 +89,7 @@ impl Books {
         })
     }
 
-    fn read(&self) -> Result<Stats> {
+    fn read(&self) -> Result<Books> {
         self.epoch.advance()?;
         let internal_bytes = counter(&self.internal)?;
         let dirty_bytes = counter(&self.dirty_pages)? * self.page;
@@ -145,7 +100,7 @@ impl Books {
         let resident_bytes = self.resident.read()? as u64;
         let mapped_bytes = self.mapped.read()? as u64;
         let cached_bytes = counter(&self.thread_caches)?;
-        Ok(Stats {
+        Ok(Books {
             public: Jemalloc {
                 live_bytes: (allocated_bytes + sampled.payload_bytes)
                     .saturating_sub(internal_bytes + cached_bytes),
@@ -161,6 +116,7 @@ impl Books {
             dirty_bytes,
             internal_bytes,
             sampled,
+            profiling: self.profiling,
         })
     }
 

@@ -1,6 +1,6 @@
 //! jemalloc's profile of this process, through memory instead of a file: it works on a read-only file system too.
 
-use super::parse::RawProfile;
+use crate::heap::RawProfile;
 
 /// Takes the profile.
 #[cfg(target_os = "linux")]
@@ -21,10 +21,10 @@ pub(super) fn dump() -> Result<RawProfile, String> {
     let mut file = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let name = CString::new(path.as_str()).map_err(|error| error.to_string())?;
-    super::jemalloc::dump(&name)
+    super::controls::dump(&name)
         .map_err(|error| format!("jemalloc could not write its profile to {path}: {error}"))?;
     file.rewind().map_err(|error| format!("{path}: {error}"))?;
-    super::parse::parse(BufReader::with_capacity(64 << 10, file))
+    crate::heap::parse(BufReader::with_capacity(64 << 10, file))
 }
 
 /// Takes the profile: not here.

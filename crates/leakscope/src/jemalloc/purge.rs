@@ -2,7 +2,7 @@
 
 use std::{ffi::CStr, ptr::null_mut, thread, time::Duration};
 
-use super::jemalloc;
+use super::books;
 
 /// Returns the unused pages of every arena to the system, and what this thread's cache holds to its arena. A few
 /// milliseconds and more after much was freed, 200 at most where other threads keep freeing: call it off the async runtime.
@@ -12,7 +12,7 @@ pub fn purge() {
     for _ in 0..TRIES {
         run(c"thread.tcache.flush");
         run(ALL_ARENAS_PURGE);
-        if jemalloc::read().map_or(0, |stats| stats.dirty_bytes) <= LEFT_BYTES {
+        if books::read().map_or(0, |books| books.dirty_bytes) <= LEFT_BYTES {
             return;
         }
         thread::sleep(PAUSE);

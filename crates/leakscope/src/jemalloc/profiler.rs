@@ -2,19 +2,19 @@
 
 use std::{
     hint::black_box,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::SystemTime,
 };
 
 use super::{
-    Error, Snapshot, Status, Unwinder,
+    controls::{self, Unfit, UnsampledThread},
     dump::dump,
-    estimate::Estimate,
-    jemalloc::{self, Unfit, UnsampledThread},
-    snapshot::{Stack, Taken},
-    symbolize::Symbols,
     tally::Counts,
     unwind,
+};
+use crate::{
+    heap::{Error, Estimate, Snapshot, Stack, Status, Symbols, Taken, Unwinder},
+    lock::lock,
 };
 
 /// The heap profiler of this process. Make one at the start, and share it.
@@ -31,7 +31,7 @@ impl Profiler {
     /// Checks the allocator, installs the unwinder, walks a known call. Takes a few milliseconds. Never fails:
     /// [`Profiler::status`] says what is lost.
     pub fn start() -> Arc<Self> {
-        let status = match jemalloc::sample_interval_bytes() {
+        let status = match controls::sample_interval_bytes() {
             _ if !cfg!(target_os = "linux") => off("heap profiles are taken on Linux only".to_owned()),
             Ok(interval_bytes) => Status {
                 enabled: true,
@@ -41,7 +41,8 @@ impl Profiler {
             },
             Err(unfit) => off(how_to_switch_on(unfit)),
         };
-        Arc::new(Self { status, symbols: Mutex::default(), flight: Mutex::default() })
+        let symbols = Mutex::new(Symbols::new(controls::purge_thread));
+        Arc::new(Self { status, symbols, flight: Mutex::default() })
     }
 
     /// What it can do here.
@@ -88,11 +89,6 @@ impl Profiler {
     }
 }
 
-/// A panic leaves nothing half done behind these locks that the next caller would not do anew.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn off(problem: String) -> Status {
     let unwinder = Unwinder::Default { reason: "heap profiling is off".to_owned() };
     Status { enabled: false, problem: Some(problem), sample_interval_bytes: 0, unwinder }
@@ -130,17 +126,17 @@ fn install_unwinder(interval_bytes: u64) -> Unwinder {
 }
 
 fn try_frame_pointers(interval_bytes: u64) -> Result<(), String> {
-    if jemalloc::serves_malloc() {
+    if controls::serves_malloc() {
         return Err(
             "jemalloc replaces the C library's malloc, which the frame-pointer unwinder calls itself"
                 .to_owned(),
         );
     }
-    let default = jemalloc::replace_unwinder(unwind::backtrace)
+    let default = controls::replace_unwinder(unwind::backtrace)
         .map_err(|error| format!("this jemalloc has no hook for an unwinder: {error}"))?;
     let verdict = finds_known_call(interval_bytes);
     if verdict.is_err() {
-        let _ = jemalloc::replace_unwinder(default);
+        let _ = controls::replace_unwinder(default);
     }
     verdict
 }

@@ -15,11 +15,11 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Readings of one life, oldest first.
 #[derive(Debug, Default)]
-pub struct History {
+pub struct RecentVitals {
     readings: VecDeque<(Instant, Vitals)>,
 }
 
-impl History {
+impl RecentVitals {
     /// Adds a reading and forgets those older than the window.
     pub fn push(&mut self, at: Instant, vitals: Vitals) {
         self.readings.push_back((at, vitals));
@@ -93,28 +93,27 @@ mod tests {
     #[test]
     fn what_grew_most_comes_first_and_what_did_not_grow_not_at_all() {
         let start = Instant::now();
-        let mut history = History::default();
-        history.push(start, reading(0, &[("cache", 0), ("history", 0), ("listeners", 5 << 20)]));
+        let mut recent = RecentVitals::default();
+        recent.push(start, reading(0, &[("cache", 0), ("history", 0), ("listeners", 5 << 20)]));
         let later = start + Duration::from_secs(2);
-        history
-            .push(later, reading(100, &[("cache", 2 << 20), ("history", 4 << 20), ("listeners", 5 << 20)]));
+        recent.push(later, reading(100, &[("cache", 2 << 20), ("history", 4 << 20), ("listeners", 5 << 20)]));
         assert_eq!(
-            history.growing(later + Duration::from_millis(200)),
+            recent.growing(later + Duration::from_millis(200)),
             "had been growing: history 4.00 MiB (+2.00 MiB/s), cache 2.00 MiB (+1.00 MiB/s) \
              (over 2.0 s, read 0.2 s before the end)"
         );
-        assert_eq!(history.requests_per_second(), 50.0);
+        assert_eq!(recent.requests_per_second(), 50.0);
     }
 
     #[test]
     fn growth_before_the_window_is_forgotten() {
         let start = Instant::now();
-        let mut history = History::default();
+        let mut recent = RecentVitals::default();
         for second in 0..30 {
-            history.push(start + Duration::from_secs(second), reading(second, &[("cache", second.min(5))]));
+            recent.push(start + Duration::from_secs(second), reading(second, &[("cache", second.min(5))]));
         }
-        let told = history.growing(start + Duration::from_secs(29));
+        let told = recent.growing(start + Duration::from_secs(29));
         assert!(told.starts_with("no leak had been growing"), "{told}");
-        assert!(History::default().growing(start).contains("not known"));
+        assert!(RecentVitals::default().growing(start).contains("not known"));
     }
 }

@@ -1,23 +1,21 @@
 //! Asks jemalloc, page by page, which addresses are its own, and the kernel which of them are resident. The slow way
-//! of [`super::mappings`], for when sizes alone don't prove it: about 0.1 us for each page or extent.
+//! of telling its mappings, for when their sizes alone don't prove it: about 0.1 us for each page or extent.
 
 use std::{ffi::c_void, ptr};
 
 use tikv_jemalloc_ctl::raw;
 
-use super::mappings::Mapping;
+use crate::proc::{Mapping, PAGE, resident_in};
 
-/// The page size that is reckoned with. Where the system's is larger, a page is asked for several times.
-pub(super) const PAGE: usize = 4096;
 /// Other runtimes reserve terabytes, and the kernel may merge them with a mapping of jemalloc's. In a mapping that is
 /// larger than this and twice what jemalloc has, stretches of this length with nothing resident are passed over.
 const STRETCH: usize = 16 << 20;
 /// jemalloc takes the memory for its own tables in multiples of this, aligned to it.
-pub(super) const BASE_BLOCK: usize = 2 << 20;
+pub(crate) const BASE_BLOCK: usize = 2 << 20;
 
 /// Resident bytes of `mappings` that are jemalloc's: the extents that it knows by address, and its own tables, which it
 /// does not. Those are `base_bytes` of address space in aligned blocks: the smallest such runs are taken for them.
-pub(super) fn resident_bytes(mappings: &[Mapping], address_space_bytes: u64, base_bytes: u64) -> u64 {
+pub(crate) fn resident_bytes(mappings: &[Mapping], address_space_bytes: u64, base_bytes: u64) -> u64 {
     let Some(registry) = Registry::open() else { return 0 };
     let mut resident = 0;
     let mut blocks = Vec::new();
@@ -69,23 +67,6 @@ fn close_gap(start: &mut Option<usize>, end: usize, blocks: &mut Vec<(usize, usi
         blocks.push((start, end));
     }
     resident_in(start, end)
-}
-
-/// Resident bytes between two page boundaries; what is not mapped counts as not resident.
-pub(super) fn resident_in(start: usize, end: usize) -> u64 {
-    const PAGES: usize = 4096;
-    let mut present = [0u8; PAGES];
-    let mut resident = 0;
-    for at in (start..end).step_by(PAGES * PAGE) {
-        let pages = (end - at).div_ceil(PAGE).min(PAGES);
-        // SAFETY: mincore(2) reads no memory in the range, which need not be mapped, and writes a byte for each page
-        // into `present`, which has room for PAGES.
-        let status = unsafe { libc::mincore(at as *mut c_void, pages * PAGE, present.as_mut_ptr().cast()) };
-        if status == 0 {
-            resident += present[..pages].iter().filter(|page| **page & 1 == 1).count();
-        }
-    }
-    (resident * PAGE) as u64
 }
 
 /// jemalloc's map from addresses to extents, by `arenas.lookup` and `experimental.utilization.batch_query`.

@@ -93,7 +93,7 @@ impl Drop for UnsampledThread {
 }
 
 /// Returns the free pages of this thread's arena, and what its cache holds, to the system.
-pub(super) fn purge_thread() {
+pub(crate) fn purge_thread() {
     run(c"thread.tcache.flush");
     // SAFETY: jemalloc's manual: thread.arena is unsigned.
     if let Ok(arena) = unsafe { raw::read::<libc::c_uint>(b"thread.arena\0") }
