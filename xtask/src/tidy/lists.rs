@@ -11,7 +11,9 @@ use super::{
 use crate::COMMANDS;
 
 const METRICS: &str = "tests/it/metrics.rs";
-const ROUTES: &str = "crates/leakscope/src/http/routes.rs";
+/// The instrument's HTTP face, and the table in its first lines.
+const FACE: &str = "crates/leakscope/src/http/";
+const FACE_TABLE: &str = "crates/leakscope/src/http/mod.rs";
 
 /// Everything that a document lists and the code does not have, and what of the code a list leaves out.
 pub fn problems(tree: &Tree) -> Vec<String> {
@@ -59,26 +61,13 @@ fn quoted(text: &str) -> Vec<&str> {
 
 /// What leakscope serves, against the tables of its module and its README.
 fn routes(tree: &Tree) -> Vec<String> {
-    let code = tree.text(ROUTES);
-    let served: BTreeSet<String> = ["GET", "POST"]
-        .iter()
-        .flat_map(|method| {
-            let opening = format!("\"{method}\", \"");
-            code.split(&opening)
-                .skip(1)
-                .filter_map(|rest| rest.split('"').next())
-                .map(move |path| format!("{method} {path}"))
-                .collect::<Vec<_>>()
-        })
-        .collect();
+    let served: BTreeSet<String> = tree.below(FACE, ".rs").flat_map(|(_, code)| routes_in(code)).collect();
     let mut problems = Vec::new();
     if served.is_empty() {
         problems
-            .push(format!("{ROUTES}: no route is found there; xtask's lists.rs reads `\"GET\", \"/path\"`"));
+            .push(format!("{FACE}: no route is found there; xtask's lists.rs reads `\"GET\", \"/path\"`"));
     }
-    for (document, lists_all) in
-        [("crates/leakscope/src/http/mod.rs", true), ("crates/leakscope/README.md", false)]
-    {
+    for (document, lists_all) in [(FACE_TABLE, true), ("crates/leakscope/README.md", false)] {
         let rows =
             tree.text(document).lines().filter(|line| line.trim_start_matches("//! ").starts_with("| "));
         let listed: BTreeSet<String> = rows
@@ -87,15 +76,23 @@ fn routes(tree: &Tree) -> Vec<String> {
             .map(str::to_owned)
             .collect();
         let unserved = listed.difference(&served);
-        problems.extend(
-            unserved.map(|route| format!("{document}: lists {route}, which {ROUTES} does not serve")),
-        );
+        problems
+            .extend(unserved.map(|route| format!("{document}: lists {route}, which {FACE} does not serve")));
         if lists_all {
             let unlisted = served.difference(&listed);
             problems.extend(unlisted.map(|route| format!("{document}: does not list {route}")));
         }
     }
     problems
+}
+
+/// `"GET", "/debug/memory"` -> `GET /debug/memory`
+fn routes_in(code: &str) -> impl Iterator<Item = String> {
+    ["GET", "POST"].into_iter().flat_map(move |method| {
+        let opening = format!("\"{method}\", \"/");
+        let paths: Vec<_> = code.split(&opening).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        paths.into_iter().map(move |path| format!("{method} /{path}"))
+    })
 }
 
 /// The service's metrics that documents and dashboards name, against the table that a test holds against `/metrics`.
