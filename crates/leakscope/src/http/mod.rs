@@ -2,7 +2,7 @@
 //!
 //! Requests are turned into questions to the other rooms, and answers into JSON, pprof or SVG; nothing is measured here.
 //! Routes of a service's own can be built from the same parts: [`Guard`], [`pprof`], [`Parameters`], [`Error`],
-//! [`off_runtime()`].
+//! [`off_runtime()`]. With the feature `utoipa`, `openapi()` describes the routes for a service's own document.
 //!
 //! | route | answer |
 //! |---|---|
