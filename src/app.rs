@@ -24,7 +24,7 @@ use crate::{
     labs::Labs,
     leaks::Registry,
     post_mortem,
-    recording::{Event, Recording},
+    recording::{Done, Recording},
     telemetry::{
         self, ServiceName,
         http::Service,
@@ -223,5 +223,5 @@ fn arm(app: &App) {
             Err(error) => tracing::warn!(leak = name, %error, "not switched on"),
         }
     }
-    app.recording.leaks(Event::Ready {}, &app.leaks);
+    app.recording.leaks(Done::Ready {}, &app.leaks);
 }

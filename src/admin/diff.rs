@@ -21,7 +21,7 @@ use crate::{
         error::{self, Error, ErrorBody},
         extract::{Fields, Parameters},
     },
-    recording::{Event, Recording},
+    recording::{Done, Recording},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Parts> {
@@ -133,7 +133,7 @@ async fn diff(
             let why = "there was none yet (a baseline does not survive a restart)";
             return Ok(Json(baseline_set(&recording, &now, why)));
         };
-        recording.event(Event::Diff {
+        recording.event(Done::Diff {
             keep: query.keep,
             total_growth_bytes: growth_bytes(&base, &now),
             line: heap::growing(&base, &now, By::Line, 1).pop().map(|growth| growth.site.location),
@@ -167,7 +167,7 @@ async fn baseline(
 }
 
 fn baseline_set(recording: &Recording, snapshot: &Snapshot, why: &str) -> HeapDiff {
-    recording.event(Event::Baseline { total_bytes: snapshot.total_bytes });
+    recording.event(Done::Baseline { total_bytes: snapshot.total_bytes });
     HeapDiff::BaselineSet(BaselineSet {
         message: format!(
             "the baseline is set, {why}; send traffic, then GET /admin/memory/diff says what grew"

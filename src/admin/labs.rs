@@ -14,7 +14,7 @@ use crate::{
         error::{self, Error, ErrorBody},
         extract::{self, Segment},
     },
-    labs::{Answer, LABS, Lab, Labs, Overview, Verdict, find},
+    labs::{Answer, CheckResult, LABS, Lab, Labs, Overview, find},
     recording::Recording,
 };
 
@@ -52,7 +52,7 @@ const NO_ANSWER: &str = "{}; this lab takes no answer";
     params(("id" = String, Path, description = "Id of the lab", example = "1")),
     request_body(content = Asked, description = "May be empty"),
     responses(
-        (status = 200, body = Verdict),
+        (status = 200, body = CheckResult),
         (status = 400, body = ErrorBody, description = "The path or the body can't be read"),
         (status = 404, body = ErrorBody, description = "No lab of that id"),
         (status = 408, body = ErrorBody, description = "The body did not come in time"),
@@ -65,7 +65,7 @@ async fn check(
     State(recording): State<Arc<Recording>>,
     Segment(id): Segment,
     body: Body,
-) -> Result<Json<Verdict>, Error> {
+) -> Result<Json<CheckResult>, Error> {
     let lab = known(&id)?;
     let example = lab.answer.unwrap_or(NO_ANSWER);
     let asked: Asked = extract::json(body, example).await?.unwrap_or_default();

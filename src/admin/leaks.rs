@@ -20,7 +20,7 @@ use crate::{
         extract::{self, Segment},
     },
     leaks::{Leak, NAMES, Registry, Variant},
-    recording::{Event, Recording, leaks_on},
+    recording::{Done, Recording, leaks_on},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Parts> {
@@ -242,7 +242,7 @@ async fn set(leaks: &Arc<Registry>, recording: Arc<Recording>, name: String, var
         let meant = leaks.iter().filter(|leak| name == ALL || name == leak.name());
         meant.for_each(|leak| leak.set_variant(variant));
         let variant = variant.map(|variant| variant.name().to_owned());
-        recording.leaks(Event::Switch { leak: name, variant }, leaks);
+        recording.leaks(Done::Switch { leak: name, variant }, leaks);
     })
     .await;
 }
@@ -297,7 +297,7 @@ async fn clear(
             return Err(unknown(&name, &[&NAMES[..], &[ALL]].concat()));
         }
         // What was held stands in the reading before the event, what was left in the one after it.
-        recording.event(Event::Clear { leak: name.clone() });
+        recording.event(Done::Clear { leak: name.clone() });
         let removed = match only {
             Some(leak) => Removed::from_one(leak),
             None => Removed::from_all(leaks),

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     leaks::Registry,
-    recording::{Event, Recording},
+    recording::{Done, Recording},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Parts> {
@@ -294,7 +294,7 @@ async fn gc(State(recording): State<Arc<Recording>>) -> Json<GivenBack> {
         memory::purge();
         let after = memory::report().process.rss_bytes;
         let freed_bytes = before as i64 - after as i64;
-        recording.event(Event::Gc { freed_bytes });
+        recording.event(Done::Gc { freed_bytes });
         Json(GivenBack {
             memory_before: before.into(),
             memory_after: after.into(),

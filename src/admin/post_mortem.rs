@@ -15,7 +15,7 @@ use crate::{
         extract::{Fields, Parameters},
     },
     post_mortem::EndOfRun,
-    recording::{Event, Recording},
+    recording::{Done, Recording},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Parts> {
@@ -57,7 +57,7 @@ async fn post_mortem(
     let kept = &recording.history().post_mortems;
     let Some(asked) = kept.get(n - 1) else { return Err(no_previous_run(kept.len())) };
     let answer = Json(EndOfRun::of(asked));
-    off_runtime(&recording, |recording| recording.event(Event::PostMortem {})).await;
+    off_runtime(&recording, |recording| recording.event(Done::PostMortem {})).await;
     Ok(answer)
 }
 

@@ -22,7 +22,7 @@ use crate::{
         error::{self, Error, ErrorBody},
         extract::{Fields, Parameters},
     },
-    recording::{Event, Recording},
+    recording::{Done, Recording},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Parts> {
@@ -141,7 +141,7 @@ async fn snapshot(
 ) -> Result<Json<HeapSnapshot>, Error> {
     off_runtime(&profiles, move |profiles| {
         let snapshot = profiles.take().map_err(error::no_profile)?;
-        recording.event(Event::Snapshot { total_bytes: snapshot.total_bytes });
+        recording.event(Done::Snapshot { total_bytes: snapshot.total_bytes });
         let peak_bytes = instrument.peak_live_heap_bytes().max(snapshot.total_bytes);
         let sites = |by, most| {
             let is_shown = query.by.map_or(by != By::Stack, |only| only == by);

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 mod event;
 
-pub use event::{Event, LeakFigures};
+pub use event::{Done, LeakFigures};
 
 use crate::{
     config::Settings,
@@ -70,7 +70,7 @@ impl Recording {
     }
 
     /// Writes down what was done to the leaks, and which are on now. Blocks for the disk.
-    pub fn leaks(&self, done: Event, leaks: &Registry) {
+    pub fn leaks(&self, done: Done, leaks: &Registry) {
         self.event(done);
         let on = leaks.iter().filter_map(|leak| Some(as_setting(leak.name(), leak.variant()?)));
         self.recorder().set_state(Map::from_iter([(LEAKS_ON.to_owned(), on.collect())]));
@@ -78,7 +78,7 @@ impl Recording {
     }
 
     /// Writes down that something was done. Blocks for the disk.
-    pub fn event(&self, done: Event) {
+    pub fn event(&self, done: Done) {
         let (kind, detail) = done.into_parts();
         self.recorder().event(&kind, detail);
     }
@@ -91,7 +91,7 @@ impl Recording {
         });
         if is_new {
             *looked = Some((Instant::now(), requests));
-            self.event(Event::Memory { requests, rss_bytes });
+            self.event(Done::Memory { requests, rss_bytes });
         }
     }
 
