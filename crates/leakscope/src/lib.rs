@@ -5,7 +5,7 @@
 //! - [`Instrument`]: all of it as one value, without HTTP.
 //! - [`memory`]: **what is held?** One report in which the parts sum to RSS exactly.
 //! - [`heap`]: **who allocated what is still held?** Snapshots and diffs by line, and their formats.
-//! - [`jemalloc`]: the sampling profiler that the snapshots come from, and the allocator's books (feature `jemalloc`, on by
+//! - [`mod@jemalloc`]: the sampling profiler that the snapshots come from, and the allocator's books (feature `jemalloc`, on by
 //!   default; without it they say that they are not there, and nothing needs a C compiler).
 //! - [`trend`]: **when does it run out?** Slope, bytes per request and time to the limit, from samples.
 //! - [`quantity`]: what is read of the process again and again.

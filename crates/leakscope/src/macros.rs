@@ -21,7 +21,7 @@
 /// variable `_RJEM_MALLOC_CONF` has the last word, option by option: `_RJEM_MALLOC_CONF=prof:false ./program`.
 ///
 /// Outside Linux it sets the allocator only: snapshots are taken on Linux alone, and
-/// [`Profiler::status`](crate::heap::Profiler::status) says so.
+/// [`Profiler::status`](crate::jemalloc::Profiler::status) says so.
 #[macro_export]
 macro_rules! jemalloc {
     ($($options:literal)?) => {

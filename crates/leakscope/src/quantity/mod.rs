@@ -2,7 +2,7 @@
 //!
 //! [`QUANTITIES`] declares them, one entry each: name, unit, how to read it, how often, and what growth of it does not
 //! matter. Everything that carries values (the ring in memory, the samples on disk, the trend) goes by that list. An
-//! [`Observation`] is one value of each at one moment, and an [`Observer`] takes them. This room knows nothing of when it is
+//! observation is one value of each at one moment. This room knows nothing of when it is
 //! asked, nor of what is done with the answers.
 
 mod moment;

@@ -4,7 +4,7 @@
 //! It knows nothing of the program: settings, state and events are JSON that it keeps and hands back. What it writes
 //! survives the death of the process at any byte, by SIGKILL too, and is bounded: two segments of a journal (1 MiB: more than
 //! an hour of readings), the samples of ten minutes (212 KB), six heap profiles, ten post-mortems. A disk that can't be
-//! written never stops the program; [`Config::on_problem`] is told once.
+//! written never stops the program; the program is told once.
 //!
 //! | file | what |
 //! |---|---|
