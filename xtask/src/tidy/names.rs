@@ -11,8 +11,8 @@ use super::{
 /// Names that several types have for a good reason.
 const ALLOWED: &[(&str, &str)] = &[
     ("Arguments", "each command's own, in the command's module"),
-    ("Config", "each room's own settings, written with the room's name: `trend::Config`"),
     ("Error", "each room's own error, written with the room's name: `heap::Error`"),
+    ("Profiler", "without the feature `jemalloc` another one stands in its place, and says so"),
     ("Sample", "`memory::Sample` and `trend::Sample` are what users of 0.1 construct"),
 ];
 
