@@ -1,192 +1,178 @@
 //! Composition root: build, serve, drain.
 
-use std::{
-    future::Future,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Instant,
-};
+use std::{future::Future, io, sync::Arc};
 
-use axum::extract::{MatchedPath, Request};
-use leakscope::{
-    heap::Profiler,
-    memory::{self, Limit, LimitSource, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::StatusCode,
 };
-use tokio::{net::TcpListener, sync::watch};
-use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use leakscope::{
+    Instrument, Leakscope,
+    http::openapi,
+    memory::{self, Limit},
+};
+use tokio::net::TcpListener;
 
 use crate::{
-    admin::{
-        self,
-        docs::{DOCUMENT, Head},
-        health,
-        profiles::Profiles,
-    },
+    admin::{self, RssAtStart, docs::Document, health, permission::Permission, profiles::FreshProfile},
     config::Settings,
-    debug,
-    http::{error::Error, server},
+    http::{
+        error::Error,
+        lifecycle::{Lifecycle, Phase},
+        server,
+    },
     labs::Labs,
-    leaks::{Registry, Variant},
+    leaks::Registry,
     post_mortem,
-    recording::{Event, Recording},
-    telemetry::{self, http::Service, metrics::Metrics, traces::Traces, trend::TrendWatch},
-    workload,
+    recording::{Done, Recording},
+    telemetry::{
+        self, ServiceName,
+        http::Service,
+        metrics::{Metrics, Sources},
+        traces::Traces,
+        trend,
+    },
+    workload::{self, Workload},
 };
 
-/// Everything that handlers share.
+/// Everything that the service consists of. Routes get those of its parts that they need.
 pub struct App {
     /// Name of the service in answers and metrics.
-    pub service: String,
+    pub service: ServiceName,
     /// The settings in force.
     pub settings: Settings,
     /// The patient's bugs.
     pub leaks: Arc<Registry>,
     /// How the runs before ended, and a record of this one.
-    pub recording: Recording,
+    pub recording: Arc<Recording>,
     /// The exercises, and how far the learner is.
-    pub labs: Labs,
-    /// What ends this process, and at how many bytes.
-    pub limit: Limit,
+    pub labs: Arc<Labs>,
     /// Whether leaks may be armed without a limit (`serve --no-limit`).
     pub no_limit: bool,
-    /// Who allocated what is held.
-    pub profiler: Arc<Profiler>,
-    /// Profiles taken for the admin routes.
-    pub profiles: Arc<Profiles>,
-    /// Memory over time.
-    pub sampler: Arc<Sampler>,
-    /// Whether it grows, and when it runs out.
-    pub trend: TrendWatch,
+    /// What watches the service's memory, with its own routes under /debug.
+    pub leakscope: Leakscope,
+    /// The last heap profile, for those who must not wait for one.
+    pub fresh_profile: Arc<FreshProfile>,
     /// Prometheus metrics.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// OTLP traces; does nothing without an endpoint.
-    pub traces: Traces,
-    /// When the process started.
-    pub started: Instant,
+    pub traces: Arc<Traces>,
     /// RSS when it had just started.
-    pub rss_at_start_bytes: u64,
-    /// Requests answered on /api since the start.
-    pub requests: Arc<AtomicU64>,
-    phase: watch::Sender<Phase>,
-}
-
-/// Where the service is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// It does not listen yet.
-    Starting,
-    /// It answers.
-    Ready,
-    /// It finishes what is under way, and stops.
-    Draining,
+    pub rss_at_start: RssAtStart,
+    document: Arc<Document>,
+    lifecycle: Lifecycle,
 }
 
 impl App {
-    /// Whether that variant of a leak may be switched on: something else than the host's memory must end what may grow.
-    pub fn may_switch_on(&self, variant: Variant) -> bool {
-        !variant.may_grow() || self.limit.source != LimitSource::None || self.no_limit
+    fn permission(&self) -> Permission {
+        Permission::new(self.instrument().limit(), self.no_limit)
     }
 
-    /// Where the service is in its life.
-    pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
+    /// What knows the service's memory.
+    fn instrument(&self) -> &Instrument {
+        self.leakscope.instrument()
     }
 
-    /// Returns once the service is about to stop: for requests that take their time.
-    pub async fn draining(&self) {
-        let mut phase = self.phase.subscribe();
-        let _ = phase.wait_for(|phase| *phase == Phase::Draining).await; // the sender lives as long as `self`
+    /// What the admin routes need.
+    fn admin(&self) -> admin::Parts {
+        admin::Parts {
+            service: self.service.clone(),
+            lifecycle: self.lifecycle.clone(),
+            document: Arc::clone(&self.document),
+            metrics: Arc::clone(&self.metrics),
+            sources: Sources {
+                instrument: self.instrument().clone(),
+                leaks: Arc::clone(&self.leaks),
+                recording: Arc::clone(&self.recording),
+                traces: Arc::clone(&self.traces),
+            },
+            leaks: Arc::clone(&self.leaks),
+            permission: self.permission(),
+            recording: Arc::clone(&self.recording),
+            labs: Arc::clone(&self.labs),
+            instrument: self.instrument().clone(),
+            profiles: Arc::clone(self.instrument().profiles()),
+            fresh_profile: Arc::clone(&self.fresh_profile),
+            rss_at_start: self.rss_at_start,
+        }
     }
 
-    fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+    /// What the workload's routes need.
+    fn workload(&self) -> Arc<Workload> {
+        Arc::new(Workload {
+            service: self.service.clone(),
+            work: self.settings.work,
+            leaks: Arc::clone(&self.leaks),
+        })
     }
 }
 
 /// Builds everything; nothing is served yet. Needs a Tokio runtime.
 ///
-/// `watcher_limit_bytes`: a supervising process kills this one at that RSS.
-pub fn build(settings: Settings, no_limit: bool, watcher_limit_bytes: Option<u64>) -> Arc<App> {
-    let service = telemetry::service_name();
-    let requests = Arc::new(AtomicU64::new(0));
-    let limit = memory::limit(watcher_limit_bytes);
-    let profiler = Profiler::start();
-    let counted = Arc::clone(&requests);
-    let sampler = Sampler::start(SamplerConfig {
-        interval: USUAL_INTERVAL,
-        capacity: USUAL_CAPACITY,
-        limit,
-        requests: Box::new(move || counted.load(Relaxed)),
-    });
+/// `limit`: what ends this process, and at how many bytes.
+pub fn build(settings: Settings, no_limit: bool, limit: Limit) -> Arc<App> {
+    let service = ServiceName::from_env();
     let leaks = Arc::new(Registry::new());
-    let recording = Recording::start(
-        &settings,
-        limit,
-        Arc::clone(&profiler),
-        Arc::clone(&sampler),
-        Arc::clone(&requests),
-        Arc::clone(&leaks),
-    );
+    let instrument = Instrument::builder()
+        .limit(limit)
+        .on_verdict(trend::announce)
+        .on_problem(|problem| tracing::warn!("{problem}"));
+    let instrument = Recording::prepare(instrument, &settings, Arc::clone(&leaks)).start();
+    let leakscope = Leakscope::new(instrument.clone(), admin::known_hosts(&settings.allowed_hosts));
+    let document = Document::new([
+        workload::routes().into_openapi(),
+        admin::open_routes().into_openapi(),
+        admin::guarded_routes().into_openapi(),
+        openapi(),
+    ]);
+    let metrics = Metrics::new(service.as_str(), document.routes(), |route| leakscope.route_totals(route));
     Arc::new(App {
         leaks,
-        labs: Labs::open(&settings.data_dir),
-        recording,
-        limit,
+        labs: Arc::new(Labs::open(&settings.data_dir)),
+        recording: Arc::new(Recording::new(instrument.clone())),
         no_limit,
-        profiles: Profiles::new(Arc::clone(&profiler)),
-        profiler,
-        trend: TrendWatch::new(&sampler, limit),
-        sampler,
-        metrics: Metrics::new(&service, DOCUMENT.routes()),
-        traces: Traces::from_env(),
-        started: Instant::now(),
-        rss_at_start_bytes: memory::report().process.rss_bytes,
-        requests,
-        phase: watch::Sender::new(Phase::Starting),
+        fresh_profile: FreshProfile::new(instrument),
+        leakscope,
+        metrics: Arc::new(metrics),
+        traces: Arc::new(Traces::from_env()),
+        rss_at_start: RssAtStart { bytes: memory::report().process.rss_bytes },
+        document: Arc::new(document),
+        lifecycle: Lifecycle::new(),
         service,
         settings,
     })
 }
 
-/// Every route, without what surrounds them.
-pub(crate) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(Head::openapi())
-        .merge(workload::routes())
-        .merge(admin::open_routes())
-        .merge(guarded_routes())
-}
-
-/// What no page of another site may call.
-fn guarded_routes() -> OpenApiRouter<Arc<App>> {
-    admin::guarded_routes().merge(debug::routes())
-}
-
-/// The service's routes with guard, errors and telemetry around them.
+/// The service's routes with guard, errors and telemetry around them. Those under /debug are leakscope's own.
 pub fn service(app: &Arc<App>) -> Service {
-    let guarded = admin::guard(guarded_routes(), &app.settings.allowed_hosts);
-    let (routes, _) = workload::routes().merge(admin::open_routes()).merge(guarded).split_for_parts();
+    let guarded = admin::guarded_routes()
+        .with_state::<Arc<Document>>(app.admin())
+        .merge(app.leakscope.router().with_state(()).into());
+    let guarded = admin::guard(guarded, &app.settings.allowed_hosts);
+    let open = admin::open_routes().with_state(app.admin());
+    let workload = workload::routes().with_state(app.workload());
+    let (routes, _) = workload.merge(open).merge(guarded).split_for_parts();
     let routes = routes
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)
-        .with_state(Arc::clone(app));
-    telemetry::http::layer(routes, app)
+        .with_state(Arc::clone(&app.document));
+    telemetry::http::layer(routes, &app.metrics, &app.traces, Arc::clone(app.instrument().requests()))
 }
 
-async fn unknown_route(request: Request) -> Error {
-    let path = format!("{} {}", request.method(), request.uri().path());
-    Error::UnknownRoute { path, routes: DOCUMENT.list() }
+async fn unknown_route(State(document): State<Arc<Document>>, request: Request) -> Error {
+    let message = format!("there is no {} {}", request.method(), request.uri().path());
+    let expected = format!("one of {}; described at /docs", document.list());
+    Error::new(StatusCode::NOT_FOUND, "unknown_route", message, expected)
 }
 
-async fn method_not_allowed(matched: MatchedPath, request: Request) -> Error {
-    Error::MethodNotAllowed {
-        path: request.uri().path().to_owned(),
-        method: request.method().to_string(),
-        allowed: DOCUMENT.methods(matched.as_str()),
-    }
+async fn method_not_allowed(
+    State(document): State<Arc<Document>>,
+    matched: MatchedPath,
+    request: Request,
+) -> Error {
+    let message = format!("{} does not take {}", request.uri().path(), request.method());
+    let expected = document.methods(matched.as_str());
+    Error::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message, expected)
 }
 
 /// Serves until `shutdown`, then drains: requests under way finish, within a few seconds.
@@ -201,20 +187,18 @@ pub async fn serve(
     let address = listener.local_addr()?;
     tell_previous_end(&app);
     arm(&app);
-    let (service, draining) = (service(&app), health::draining_routes(&app));
-    app.enter(Phase::Ready);
+    let (service, draining) = (service(&app), health::draining_routes(app.lifecycle.clone()));
+    app.lifecycle.enter(Phase::Ready);
     tracing::info!(%address, "listening");
     let stop = async {
         shutdown.await;
-        app.enter(Phase::Draining);
+        app.lifecycle.enter(Phase::Draining);
+        app.leakscope.drain();
         tracing::info!("draining");
     };
-    tokio::select! {
-        () = server::serve(&listener, service, draining, stop) => {}
-        () = app.trend.watch(&app) => {}
-    }
+    server::serve(&listener, service, draining, stop).await;
     app.traces.shutdown().await;
-    app.recording.stop();
+    app.leakscope.stop();
     tracing::info!("stopped");
     Ok(())
 }
@@ -233,10 +217,11 @@ fn tell_previous_end(app: &App) {
 /// Switches on the leaks that the settings name. All others are off, whatever was on in the previous run.
 fn arm(app: &App) {
     for (name, variant) in &app.settings.leaks {
-        match app.leaks.get(name) {
-            Some(leak) if app.may_switch_on(*variant) => leak.set_variant(Some(*variant)),
-            _ => tracing::warn!(leak = name, error = %Error::NoLimit, "not switched on"),
+        let Some(leak) = app.leaks.get(name) else { continue };
+        match app.permission().check(*variant) {
+            Ok(()) => leak.set_variant(Some(*variant)),
+            Err(error) => tracing::warn!(leak = name, %error, "not switched on"),
         }
     }
-    app.recording.leaks(Event::Ready {}, &app.leaks);
+    app.recording.leaks(Done::Ready {}, &app.leaks);
 }

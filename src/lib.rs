@@ -7,7 +7,6 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
-pub mod debug;
 pub mod http;
 pub mod labs;
 pub mod leaks;

@@ -1,33 +1,79 @@
 //! How a run ended, as JSON for programs and in three lines for people: in the log, in the terminal, after each kill.
 
 use indicatif::{BinaryBytes, HumanCount};
-use leakscope::recorder::{At, Cause, Certainty, PostMortem};
+use leakscope::{
+    recorder::{At, Cause, Certainty, Growing, PostMortem},
+    trend::TrendReport,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
-use crate::{admin::object::Object, recording::leaks_on};
+use crate::recording::leaks_on;
 
 /// Lines of code named to people; JSON has more.
 const NAMED: usize = 3;
 /// A line that holds less is not named to people.
 const LEAST_SHARE: f64 = 0.01;
 
-/// As `GET /admin/post-mortem` answers.
-pub fn json(of: &PostMortem) -> Object {
-    Object::default()
-        .with("cause", of.cause)
-        .with("certainty", of.certainty)
-        .with("evidence", &of.evidence)
-        .with("signal", &of.signal)
-        .with("at", &of.at)
-        .with("trend", &of.trend)
-        .with("growing", &of.growing)
-        .with("profile", &of.profile)
-        .with("leaks_on", leaks_on(of))
-        .with("settings", &of.settings)
-        .with("events", &of.events)
-        .with("pid", of.pid)
-        .with("build_id", &of.build_id)
-        .with("started_unix_ms", of.started_unix_ms)
-        .with("ended_unix_ms", of.ended_unix_ms)
+/// How a run ended, as `GET /admin/post-mortem` answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndOfRun {
+    cause: Cause,
+    certainty: Certainty,
+    /// How the cause is known, in sentences.
+    evidence: Vec<String>,
+    /// Name of the signal that ended it, where it is known.
+    signal: Option<String>,
+    at: At,
+    /// The trend at the end; null without samples.
+    trend: Option<TrendReport>,
+    /// The lines that held most in the last heap profile.
+    growing: Vec<Growing>,
+    /// What the last heap profile is, or why there is none.
+    profile: String,
+    /// The leaks that were on, in the form that LEAKLAB_LEAKS takes.
+    #[schema(example = json!(["cache", "history:fixed"]))]
+    leaks_on: Vec<String>,
+    /// The settings that it started with.
+    #[schema(value_type = HashMap<String, Value>)]
+    settings: Map<String, Value>,
+    /// The last things that were written down, the oldest first.
+    #[schema(value_type = Vec<HashMap<String, Value>>)]
+    events: Vec<Value>,
+    /// Process id.
+    pid: u32,
+    /// Build id of the program.
+    build_id: String,
+    /// When it started, in milliseconds since the Unix epoch.
+    started_unix_ms: u64,
+    /// When it ended, where that was seen.
+    ended_unix_ms: Option<u64>,
+}
+
+impl EndOfRun {
+    /// What the recorder says of a run, with the leaks instead of the recorder's own state.
+    pub fn of(post_mortem: &PostMortem) -> Self {
+        let leaks_on = leaks_on(post_mortem).into_iter().map(str::to_owned).collect();
+        let of = post_mortem.clone();
+        Self {
+            cause: of.cause,
+            certainty: of.certainty,
+            evidence: of.evidence,
+            signal: of.signal,
+            at: of.at,
+            trend: of.trend,
+            growing: of.growing,
+            profile: of.profile,
+            leaks_on,
+            settings: of.settings,
+            events: of.events,
+            pid: of.pid,
+            build_id: of.build_id,
+            started_unix_ms: of.started_unix_ms,
+            ended_unix_ms: of.ended_unix_ms,
+        }
+    }
 }
 
 /// What ended it and at how many bytes; how that is known; what had grown.
@@ -72,12 +118,11 @@ fn evidence(of: &PostMortem) -> String {
 }
 
 fn growth(of: &PostMortem) -> String {
-    let trend = of.trend.as_ref();
-    let verdict = trend.and_then(|trend| trend["verdict"].as_str()).unwrap_or("unknown");
-    let slope = trend.and_then(|trend| trend["bytes_per_second"]["value"].as_f64());
-    let slope = slope.map(|slope| {
-        let sign = if slope < 0.0 { '-' } else { '+' };
-        format!(" ({sign}{}/s)", BinaryBytes(slope.abs() as u64))
+    let trend = of.trend.as_ref().map(|report| &report.trend);
+    let verdict = trend.map_or("unknown", |trend| trend.verdict.as_str());
+    let slope = trend.and_then(|trend| trend.bytes_per_second).map(|slope| {
+        let sign = if slope.value < 0.0 { '-' } else { '+' };
+        format!(" ({sign}{}/s)", BinaryBytes(slope.value.abs() as u64))
     });
     let named: Vec<_> = of
         .growing
@@ -95,17 +140,38 @@ fn growth(of: &PostMortem) -> String {
 
 #[cfg(test)]
 mod tests {
-    use leakscope::recorder::Growing;
+    use leakscope::{
+        memory::Sample,
+        trend::{self, Config},
+    };
     use serde_json::json;
 
     use super::*;
+
+    /// A minute of one sample a second that grows by so many bytes each.
+    fn trend_of(bytes_per_second: u64) -> TrendReport {
+        let samples: Vec<Sample> = (0..60)
+            .map(|second| {
+                let bytes = (16 << 20) + bytes_per_second * second;
+                Sample {
+                    seconds: second as f64,
+                    rss_bytes: bytes,
+                    live_heap_bytes: bytes,
+                    usage_bytes: bytes,
+                    unaccounted_bytes: 0,
+                    requests: 50 * second,
+                }
+            })
+            .collect();
+        trend::report(&samples, Some(256 << 20), &Config::default())
+    }
 
     fn post_mortem() -> PostMortem {
         serde_json::from_value(json!({
             "cause": "limit_kill", "certainty": "certain", "evidence": ["counted", "seen"], "signal": "SIGKILL",
             "at": {"usage_bytes": 256 << 20, "limit_bytes": 256 << 20, "limit_share": 1.0, "requests": 5212,
                 "uptime_seconds": 104.25},
-            "trend": {"verdict": "growing", "bytes_per_second": {"value": 1_228_800.0}},
+            "trend": trend_of(1_228_800),
             "growing": [], "profile": "there is none", "state": {"leaks_on": ["cache", "history:fixed"]},
             "settings": {}, "events": [], "run": 1, "pid": 1, "build_id": "b", "started_unix_ms": 1, "ended_unix_ms": 2
         }))

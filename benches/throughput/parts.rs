@@ -2,19 +2,18 @@
 //! runs meanwhile.
 
 use std::{
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use leakscope::{
-    heap::Profiler,
-    memory::{self, Sample, Sampler, SamplerConfig, USUAL_CAPACITY, USUAL_INTERVAL},
-    recorder,
+    Instrument,
+    instrument::InstrumentBuilder,
+    memory::Sample,
     trend::{self, Config},
 };
 
-/// Time over which the threads that sample are watched.
+/// Time over which the clock is watched.
 const WATCHED: Duration = Duration::from_secs(5);
 
 /// Time between two readings of the trend in leaklab.
@@ -22,29 +21,18 @@ const TREND_EVERY: Duration = Duration::from_secs(5);
 
 /// Prints a line for each.
 pub fn print() {
-    let limit = memory::limit(None);
-    let sampler = Sampler::start(SamplerConfig {
-        interval: USUAL_INTERVAL,
-        capacity: USUAL_CAPACITY,
-        limit,
-        requests: Box::new(|| 0),
-    });
-    let sampling = share_of_a_core();
-    row("sampler, a sample a second", sampling);
+    let start = |builder: InstrumentBuilder| builder.on_problem(|problem| println!("{problem}")).start();
+    let sampling = start(Instrument::builder());
+    let sampled = share_of_a_core();
+    row("the clock: a sample a second, and a trend every 5", sampled);
+    let latest = sampling.latest();
+    drop(sampling);
 
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let recorder = recorder::Recorder::start(recorder::Config {
-        folder: folder.path().to_owned(),
-        limit,
-        settings: serde_json::Map::new(),
-        profiler: Profiler::start(),
-        sampler: Arc::clone(&sampler),
-        requests: Box::new(|| 0),
-        figures: Box::new(serde_json::Map::new),
-        on_problem: Box::new(|problem| println!("recorder: {problem}")),
-    });
-    row("recorder, four samples a second", share_of_a_core() - sampling);
-    drop(recorder);
+    let recording = start(Instrument::builder().record_in(folder.path()));
+    row("the flight recorder: four samples a second on disk", share_of_a_core() - sampled);
+    let limit = recording.limit();
+    drop(recording);
 
     let config = Config::default();
     let full: Vec<Sample> = (0..config.window_seconds as u64)
@@ -52,7 +40,7 @@ pub fn print() {
             seconds: second as f64,
             requests: 50 * second,
             live_heap_bytes: (16 << 20) + 4_096 * second,
-            ..sampler.latest()
+            ..latest
         })
         .collect();
     let started = Instant::now();

@@ -1,21 +1,27 @@
 //! The API's description, generated from the routes themselves, and a page that shows it without a network.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use axum::{
+    extract::State,
     http::{Method, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use utoipa::{
-    OpenApi,
-    openapi::path::{Operation, PathItem},
+    OpenApi, PartialSchema, ToSchema,
+    openapi::{
+        Object, ObjectBuilder, RefOr, Schema, Type,
+        path::{Operation, PathItem},
+        schema::AdditionalProperties,
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::app::{self, App};
+use super::Parts;
 
 /// The page and the document.
-pub fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new().routes(routes!(openapi)).routes(routes!(docs))
 }
 
@@ -31,30 +37,24 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
         (name = "health", description = "Health, metrics, documentation"),
     )
 )]
-pub struct Head;
+struct Head;
 
 /// The routes that there are.
 pub struct Document {
-    json: String,
+    json: Bytes,
     routes: Vec<(Method, String)>,
 }
 
-/// Made once, from the same routes as the router.
-pub static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
-    let document = app::routes().into_openapi();
-    let mut routes = Vec::new();
-    for (path, item) in &document.paths.paths {
-        routes.extend(methods(item).map(|method| (method, path.clone())));
-    }
-    Document { json: document.to_json().expect("a document is JSON"), routes }
-});
-
-fn methods(item: &PathItem) -> impl Iterator<Item = Method> {
-    let has = |method: Method, operation: &Option<Operation>| operation.is_some().then_some(method);
-    [has(Method::GET, &item.get), has(Method::POST, &item.post)].into_iter().flatten()
-}
-
 impl Document {
+    /// Of all these routes together.
+    pub fn new(routes: impl IntoIterator<Item = utoipa::openapi::OpenApi>) -> Self {
+        let mut document = Head::openapi();
+        routes.into_iter().for_each(|routes| document.merge(routes));
+        let operations = document.paths.paths.iter();
+        let routes = operations.flat_map(|(path, item)| methods(item).map(|method| (method, path.clone())));
+        Self { routes: routes.collect(), json: document.to_json().expect("a document is JSON").into() }
+    }
+
     /// Every method and path.
     pub fn routes(&self) -> impl Iterator<Item = (Method, &str)> {
         self.routes.iter().map(|(method, path)| (method.clone(), path.as_str()))
@@ -74,10 +74,61 @@ impl Document {
     }
 }
 
+/// Every method that a document can describe. The router adds no other, but HEAD where there is GET.
+fn methods(item: &PathItem) -> impl Iterator<Item = Method> {
+    let has = |method: Method, operation: &Option<Operation>| operation.is_some().then_some(method);
+    [
+        has(Method::GET, &item.get),
+        has(Method::PUT, &item.put),
+        has(Method::POST, &item.post),
+        has(Method::DELETE, &item.delete),
+        has(Method::OPTIONS, &item.options),
+        has(Method::HEAD, &item.head),
+        has(Method::PATCH, &item.patch),
+        has(Method::TRACE, &item.trace),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Describes an OpenAPI document: its head, and that the rest is in maps by name.
+struct OpenApiDocument;
+
+impl PartialSchema for OpenApiDocument {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let map_of = |values: Object| {
+            let values = AdditionalProperties::RefOr(RefOr::T(Schema::Object(values)));
+            ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(values))
+        };
+        let described =
+            || ObjectBuilder::new().schema_type(Type::Object).property("description", text()).build();
+        let info = ["title", "description", "version"]
+            .iter()
+            .fold(ObjectBuilder::new().schema_type(Type::Object), |info, name| info.property(*name, text()));
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("An OpenAPI document, version 3.1."))
+            .property("openapi", text().examples(["3.1.0"]))
+            .required("openapi")
+            .property("info", info)
+            .required("info")
+            .property("paths", map_of(map_of(described()).build()).description(Some("By path and method.")))
+            .required("paths")
+            .property(
+                "components",
+                map_of(map_of(described()).build()).description(Some("By kind and name.")),
+            )
+            .into()
+    }
+}
+
+impl ToSchema for OpenApiDocument {}
+
 /// This API as an OpenAPI document.
-#[utoipa::path(get, path = "/openapi.json", tag = "health", responses((status = 200, body = Object)))]
-async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.json.as_str()).into_response()
+#[utoipa::path(get, path = "/openapi.json", tag = "health", responses((status = 200, body = OpenApiDocument)))]
+async fn openapi(State(document): State<Arc<Document>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], document.json.clone()).into_response()
 }
 
 /// This API as a page on which it can be tried.
@@ -91,3 +142,24 @@ async fn docs() -> Response {
 /// Nothing from anywhere else, and in nobody else's frame.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_a_route_is_known() {
+        #[utoipa::path(method(get, post, put, delete, head, options, patch, trace), path = "/all", responses((status = 200)))]
+        #[expect(dead_code, reason = "only its description is looked at")]
+        async fn all() {}
+
+        #[derive(OpenApi)]
+        #[openapi(paths(all))]
+        struct All;
+
+        let document = Document::new([All::openapi()]);
+        let mut methods: Vec<_> = document.routes().map(|(method, _)| method.to_string()).collect();
+        methods.sort();
+        assert_eq!(methods, ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"]);
+    }
+}

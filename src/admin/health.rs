@@ -14,13 +14,20 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::Parts;
 use crate::{
-    app::{App, Phase},
-    http::error::Error,
+    http::{
+        error,
+        lifecycle::{Lifecycle, Phase},
+    },
+    telemetry::{
+        ServiceName,
+        metrics::{Metrics, Sources},
+    },
 };
 
 /// Health and metrics.
-pub fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new()
         .routes(routes!(health))
         .routes(routes!(livez))
@@ -29,12 +36,12 @@ pub fn routes() -> OpenApiRouter<Arc<App>> {
 }
 
 /// What clients find that come while the service drains.
-pub fn draining_routes(app: &Arc<App>) -> Router {
+pub fn draining_routes(lifecycle: Lifecycle) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .fallback(async || Error::Draining)
-        .with_state(Arc::clone(app))
+        .fallback(async || error::draining())
+        .with_state(lifecycle)
 }
 
 #[derive(Serialize, ToSchema)]
@@ -47,8 +54,8 @@ struct Health<'a> {
 
 /// Whether the service answers at all, and its name.
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
-async fn health(State(app): State<Arc<App>>) -> Response {
-    Json(Health { status: "ok", service: &app.service }).into_response()
+async fn health(State(service): State<ServiceName>) -> Response {
+    Json(Health { status: "ok", service: service.as_str() }).into_response()
 }
 
 #[derive(Serialize, ToSchema)]
@@ -70,8 +77,8 @@ async fn livez() -> Json<Status> {
     tag = "health",
     responses((status = 200, body = Status), (status = 503, body = Status, description = "Starting or draining"))
 )]
-async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Status>) {
-    let (code, status) = match app.phase() {
+async fn readyz(State(lifecycle): State<Lifecycle>) -> (StatusCode, Json<Status>) {
+    let (code, status) = match lifecycle.phase() {
         Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         Phase::Ready => (StatusCode::OK, "ready"),
         Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
@@ -86,7 +93,7 @@ async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Status>) {
     tag = "health",
     responses((status = 200, body = String, content_type = "text/plain; version=0.0.4"))
 )]
-async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text = off_runtime(&app, |app| app.metrics.render(app)).await;
+async fn metrics(State(metrics): State<Arc<Metrics>>, State(sources): State<Sources>) -> Response {
+    let text = off_runtime(&metrics, move |metrics| metrics.render(&sources)).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -1,93 +1,221 @@
-//! What is held, who allocated it, and what changed since the baseline.
+//! What the memory of the process consists of, and giving back what the allocator does not use.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use axum::{Json, extract::State};
 use leakscope::{
-    heap::{self, By, Compared, Growth, Site, Snapshot},
+    Instrument,
+    heap::{self, By, Site, Snapshot, Unwinder},
     http::off_runtime,
-    memory::{self, Limit, ProcessMemory, Report},
+    memory::{self, Limit, Missing, ProcessMemory, Quality, Report},
+    proc::CgroupMemory,
 };
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    leaks::held,
-    object::{Object, two_decimals},
+    Parts,
+    leak_state::{LeakState, LeakStates, held},
+    profiles::FreshProfile,
+    sizes::{
+        Active, Allocated, Anonymous, Freed, Mapped, MappedFiles, MemoryAfter, MemoryBefore, Metadata,
+        PartSize, Pss, Resident, Retained, Rss, Swap, TopSize, TotalTraced, Vms, two_decimals,
+    },
 };
 use crate::{
-    app::App,
-    http::{
-        error::{Error, ErrorBody},
-        extract::{Fields, Parameters},
-    },
-    recording::Event,
+    leaks::Registry,
+    recording::{Done, Recording},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new()
-        .routes(routes!(overview))
-        .routes(routes!(snapshot))
-        .routes(routes!(diff))
-        .routes(routes!(baseline))
-        .routes(routes!(gc))
+pub(super) fn routes() -> OpenApiRouter<Parts> {
+    OpenApiRouter::new().routes(routes!(overview)).routes(routes!(gc))
 }
 
 /// Places shown by the overview.
 const TOP_OVERVIEW: usize = 10;
-/// Files shown by a snapshot.
-const TOP_FILES: usize = 15;
-/// Lines (or functions) shown by a snapshot, and places shown by a diff.
-const TOP_LINES: usize = 20;
+
+/// What the memory of the process consists of.
+#[derive(Serialize, ToSchema)]
+struct MemoryOverview {
+    process: ProcessAnswer,
+    limit: Limit,
+    /// Signed parts whose sum is `process.rss_bytes` exactly.
+    parts: Vec<MemoryPart>,
+    /// The memory cgroup, where there is one.
+    cgroup: Option<CgroupMemory>,
+    /// The allocator's own figures, where it is jemalloc.
+    jemalloc: Option<AllocatorMemory>,
+    heap_profile: HeapProfile,
+    /// Each leak by its name.
+    #[schema(value_type = HashMap<String, LeakState>)]
+    leaks: LeakStates,
+    /// The sources that could not be read here.
+    missing: Vec<Missing>,
+}
+
+/// The process as the kernel sees it.
+#[derive(Serialize, ToSchema)]
+struct ProcessAnswer {
+    pid: u32,
+    #[serde(flatten)]
+    rss: Rss,
+    #[serde(flatten)]
+    vms: Vms,
+    /// Resident memory as a share of what `percent_of` names, in percent.
+    percent: Option<f64>,
+    /// `limit`, or `host memory` where there is no limit.
+    #[schema(example = "limit")]
+    percent_of: &'static str,
+    #[serde(flatten)]
+    pss: Pss,
+    #[serde(flatten)]
+    anonymous: Anonymous,
+    #[serde(flatten)]
+    file: MappedFiles,
+    #[serde(flatten)]
+    swap: Swap,
+    threads: Option<u64>,
+    /// Open file descriptors.
+    open_files: Option<u64>,
+}
+
+/// One signed part of resident memory.
+#[derive(Serialize, ToSchema)]
+struct MemoryPart {
+    #[schema(example = "live_heap")]
+    part: &'static str,
+    #[serde(flatten)]
+    size: PartSize,
+    quality: Quality,
+}
+
+/// jemalloc's own figures.
+#[derive(Serialize, ToSchema)]
+struct AllocatorMemory {
+    #[serde(flatten)]
+    allocated: Allocated,
+    #[serde(flatten)]
+    active: Active,
+    #[serde(flatten)]
+    resident: Resident,
+    #[serde(flatten)]
+    metadata: Metadata,
+    #[serde(flatten)]
+    retained: Retained,
+    #[serde(flatten)]
+    mapped: Mapped,
+}
+
+/// The last heap profile, and how profiles are taken here.
+#[derive(Serialize, ToSchema)]
+struct HeapProfile {
+    #[serde(flatten)]
+    last: LastProfile,
+    /// Mean number of bytes between two sampled allocations.
+    sample_interval_bytes: u64,
+    unwinder: Unwinder,
+}
+
+/// The last heap profile, or why there is none.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum LastProfile {
+    /// Profiling is off.
+    Off(ProfileProblem),
+    /// The first profile is being taken.
+    Pending,
+    /// The last profile failed.
+    Failed(ProfileProblem),
+    /// There is a profile.
+    Ready(TopAllocations),
+}
+
+/// Why there is no profile.
+#[derive(Serialize, ToSchema)]
+struct ProfileProblem {
+    problem: String,
+}
+
+/// The places that hold most in the last profile.
+#[derive(Serialize, ToSchema)]
+struct TopAllocations {
+    /// Age of the profile, in seconds.
+    age_seconds: f64,
+    #[serde(flatten)]
+    total_traced: TotalTraced,
+    /// Live allocations.
+    count: u64,
+    /// At most ten places, the largest first.
+    top_allocations: Vec<TopSite>,
+}
+
+/// One place in the code, and what it allocated that is still in use.
+#[derive(Serialize, ToSchema)]
+struct TopSite {
+    file: String,
+    /// `file:line`.
+    location: String,
+    function: String,
+    #[serde(flatten)]
+    size: TopSize,
+    /// Standard error of the size.
+    size_error_bytes: u64,
+    /// Live allocations.
+    count: u64,
+}
 
 /// The process, its limit, its allocator, the parts that sum to RSS, and who allocated what is held. Never waits for a profile.
 #[utoipa::path(
     get,
     path = "/admin/memory",
     tag = "memory",
-    responses((status = 200, body = Object, description = "`process`, `limit`, `parts`, `cgroup`, `jemalloc`, `heap_profile`, `leaks`, `missing`"))
+    responses((status = 200, body = MemoryOverview))
 )]
-async fn overview(State(app): State<Arc<App>>) -> Json<Object> {
-    let profile = app.profiles.last_and_fresh();
-    off_runtime(&app, move |app| {
-        let report = app.profiles.report();
-        if app.leaks.iter().all(|leak| leak.variant().is_none()) {
-            app.recording.look(app.requests.load(Relaxed), report.process.rss_bytes);
+async fn overview(
+    State(instrument): State<Instrument>,
+    State(last): State<Arc<FreshProfile>>,
+    State(leaks): State<Arc<Registry>>,
+    State(recording): State<Arc<Recording>>,
+) -> Json<MemoryOverview> {
+    let profile = last.get();
+    off_runtime(&leaks, move |leaks| {
+        let (report, limit) = (instrument.memory(), instrument.limit());
+        if leaks.iter().all(|leak| leak.variant().is_none()) {
+            recording.look(instrument.requests().load(Relaxed), report.process.rss_bytes);
         }
-        Json(
-            Object::default()
-                .with("process", process(&report.process, app.limit))
-                .with("limit", app.limit)
-                .with("parts", parts(&report))
-                .with("cgroup", report.cgroup.as_ref())
-                .with("jemalloc", jemalloc(&report))
-                .with("heap_profile", heap_profile(app, profile))
-                .with("leaks", held(&app.leaks))
-                .with("missing", &report.missing),
-        )
+        Json(MemoryOverview {
+            process: process(&report.process, limit),
+            limit,
+            parts: parts(&report),
+            cgroup: report.cgroup.clone(),
+            jemalloc: jemalloc(&report),
+            heap_profile: heap_profile(instrument.profiles().profiler().status(), profile),
+            leaks: held(leaks),
+            missing: report.missing.clone(),
+        })
     })
     .await
 }
 
-fn process(process: &ProcessMemory, limit: Limit) -> Object {
+fn process(process: &ProcessMemory, limit: Limit) -> ProcessAnswer {
     let (whole, percent_of) = match limit.bytes {
         Some(bytes) => (Some(bytes), "limit"),
         None => (host_memory_bytes(), "host memory"),
     };
-    let percent = whole.map(|whole| two_decimals(process.rss_bytes as f64 * 100.0 / whole as f64));
-    Object::default()
-        .with("pid", process.pid)
-        .with_size("rss", process.rss_bytes)
-        .with_size("vms", process.virtual_bytes)
-        .with("percent", percent)
-        .with("percent_of", percent_of)
-        .with_size_if_known("pss", process.pss_bytes)
-        .with_size_if_known("anonymous", process.anonymous_bytes)
-        .with_size_if_known("file", process.file_bytes)
-        .with_size_if_known("swap", process.swap_bytes)
-        .with("threads", process.threads)
-        .with("open_files", process.open_files)
+    ProcessAnswer {
+        pid: process.pid,
+        rss: process.rss_bytes.into(),
+        vms: process.virtual_bytes.into(),
+        percent: whole.map(|whole| two_decimals(process.rss_bytes as f64 * 100.0 / whole as f64)),
+        percent_of,
+        pss: process.pss_bytes.into(),
+        anonymous: process.anonymous_bytes.into(),
+        file: process.file_bytes.into(),
+        swap: process.swap_bytes.into(),
+        threads: process.threads,
+        open_files: process.open_files,
+    }
 }
 
 /// Linux only; elsewhere nothing is known.
@@ -97,273 +225,82 @@ fn host_memory_bytes() -> Option<u64> {
     Some(total.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
-fn parts(report: &Report) -> Vec<Object> {
-    let part = |part: &memory::Part| {
-        Object::default().with("part", part.part).with_size("size", part.bytes).with("quality", part.quality)
-    };
+fn parts(report: &Report) -> Vec<MemoryPart> {
+    let part =
+        |part: &memory::Part| MemoryPart { part: part.part, size: part.bytes.into(), quality: part.quality };
     report.parts.iter().map(part).collect()
 }
 
-fn jemalloc(report: &Report) -> Option<Object> {
-    report.jemalloc.map(|jemalloc| {
-        Object::default()
-            .with_size("allocated", jemalloc.allocated_bytes)
-            .with_size("active", jemalloc.active_bytes)
-            .with_size("resident", jemalloc.resident_bytes)
-            .with_size("metadata", jemalloc.metadata_bytes)
-            .with_size("retained", jemalloc.retained_bytes)
-            .with_size("mapped", jemalloc.mapped_bytes)
+fn jemalloc(report: &Report) -> Option<AllocatorMemory> {
+    report.jemalloc.map(|jemalloc| AllocatorMemory {
+        allocated: jemalloc.allocated_bytes.into(),
+        active: jemalloc.active_bytes.into(),
+        resident: jemalloc.resident_bytes.into(),
+        metadata: jemalloc.metadata_bytes.into(),
+        retained: jemalloc.retained_bytes.into(),
+        mapped: jemalloc.mapped_bytes.into(),
     })
 }
 
-fn heap_profile(app: &App, last: Option<Result<Arc<Snapshot>, heap::Error>>) -> Object {
-    let profiler = app.profiler.status();
-    let object = match (last, &profiler.problem) {
+fn heap_profile(profiler: &heap::Status, last: Option<Result<Arc<Snapshot>, heap::Error>>) -> HeapProfile {
+    let last = match (last, &profiler.problem) {
         (_, Some(problem)) if !profiler.enabled => {
-            Object::default().with("status", "off").with("problem", problem)
+            LastProfile::Off(ProfileProblem { problem: problem.clone() })
         }
-        (None, _) => Object::default().with("status", "pending"),
-        (Some(Err(error)), _) => {
-            Object::default().with("status", "failed").with("problem", error.to_string())
-        }
-        (Some(Ok(snapshot)), _) => {
-            let top: Vec<_> = snapshot.sites(By::Line).iter().take(TOP_OVERVIEW).map(top_site).collect();
-            Object::default()
-                .with("status", "ready")
-                .with("age_seconds", two_decimals(snapshot.age().as_secs_f64()))
-                .with_size("total_traced", snapshot.total_bytes)
-                .with("count", snapshot.total_count)
-                .with("top_allocations", top)
-        }
+        (None, _) => LastProfile::Pending,
+        (Some(Err(error)), _) => LastProfile::Failed(ProfileProblem { problem: error.to_string() }),
+        (Some(Ok(snapshot)), _) => LastProfile::Ready(TopAllocations {
+            age_seconds: two_decimals(snapshot.age().as_secs_f64()),
+            total_traced: snapshot.total_bytes.into(),
+            count: snapshot.total_count,
+            top_allocations: snapshot.sites(By::Line).into_iter().take(TOP_OVERVIEW).map(top_site).collect(),
+        }),
     };
-    object.with("sample_interval_bytes", profiler.sample_interval_bytes).with("unwinder", &profiler.unwinder)
+    HeapProfile {
+        last,
+        sample_interval_bytes: profiler.sample_interval_bytes,
+        unwinder: profiler.unwinder.clone(),
+    }
 }
 
-fn top_site(site: &Site) -> Object {
-    Object::default()
-        .with("file", &site.file)
-        .with("location", &site.location)
-        .with("function", &site.function)
-        .with_size_kb("size", site.bytes)
-        .with("size_error_bytes", site.bytes_error)
-        .with("count", site.count)
+fn top_site(site: Site) -> TopSite {
+    TopSite {
+        file: site.file,
+        location: site.location,
+        function: site.function,
+        size: site.bytes.into(),
+        size_error_bytes: site.bytes_error,
+        count: site.count,
+    }
 }
 
-/// What a snapshot shows.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct SnapshotQuery {
-    /// Only this grouping: `line`, `function`, `file` or `stack` (the last one only when asked for).
-    #[param(value_type = Option<String>, example = "line")]
-    by: Option<By>,
-    /// Places shown at most (15 files and 20 lines unless told).
-    limit: Option<usize>,
-}
-
-impl Fields for SnapshotQuery {
-    const EXAMPLE: &'static str = "a query of by=line, by=function, by=file or by=stack, and limit=20";
-}
-
-/// Takes a heap profile: live memory by file, line and function.
-#[utoipa::path(
-    get,
-    path = "/admin/memory/snapshot",
-    tag = "memory",
-    params(SnapshotQuery),
-    responses(
-        (status = 200, body = Object, description = "`total_traced_mb`, `peak_traced_mb`, `by_file`, `by_line`, `by_function` (or `by_stack`), `tip`"),
-        (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
-        (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
-    )
-)]
-async fn snapshot(
-    State(app): State<Arc<App>>,
-    Parameters(query): Parameters<SnapshotQuery>,
-) -> Result<Json<Object>, Error> {
-    off_runtime(&app, move |app| {
-        let snapshot = app.profiles.take()?;
-        app.recording.event(Event::Snapshot { total_bytes: snapshot.total_bytes });
-        let peak_bytes = app.sampler.peak_live_heap_bytes().max(snapshot.total_bytes);
-        let object = Object::default()
-            .with("timestamp", humantime::format_rfc3339(snapshot.taken_at).to_string())
-            .with_size("total_traced", snapshot.total_bytes)
-            .with_size("peak_traced", peak_bytes);
-        let groups = [
-            (By::File, "by_file", TOP_FILES),
-            (By::Line, "by_line", TOP_LINES),
-            (By::Function, "by_function", TOP_LINES),
-            (By::Stack, "by_stack", TOP_LINES),
-        ];
-        let wanted =
-            groups.into_iter().filter(|(by, ..)| query.by.map_or(*by != By::Stack, |only| only == *by));
-        let object = wanted.fold(object, |object, (by, field, most)| {
-            let sites = snapshot.sites(by);
-            let sites: Vec<_> =
-                sites.iter().take(query.limit.unwrap_or(most)).map(|site| place(by, site)).collect();
-            object.with(field, sites)
-        });
-        Ok(Json(object.with("tip", SNAPSHOT_TIP)))
-    })
-    .await
-}
-
-const SNAPSHOT_TIP: &str = "a place allocated what it is shown with, and something still refers to it; \
-    what grows shows in GET /admin/memory/diff";
-
-fn place(by: By, site: &Site) -> Object {
-    let object = match by {
-        By::File => Object::default().with("filename", &site.location),
-        By::Line | By::Stack => {
-            Object::default().with("location", &site.location).with("function", &site.function)
-        }
-        By::Function => Object::default().with("function", &site.location).with("file", &site.file),
-    };
-    object
-        .with_size("size", site.bytes)
-        .with("size_error_bytes", site.bytes_error)
-        .with("count", site.count)
-        .with("count_error", site.count_error)
-        .with_some("stack", &site.stack)
-}
-
-/// What a diff shows, and what it does to the baseline.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct DiffQuery {
-    /// `true`: the baseline stays; else this profile becomes the next one.
-    #[serde(default)]
-    keep: bool,
-    /// What to group by: `line` (the default), `function`, `file` or `stack`.
-    #[serde(default)]
-    #[param(value_type = Option<String>, example = "line")]
-    by: By,
-    /// Places shown at most (20 unless told).
-    limit: Option<usize>,
-}
-
-impl Fields for DiffQuery {
-    const EXAMPLE: &'static str =
-        "a query of keep=true, by=line, by=function, by=file or by=stack, and limit=20";
-}
-
-/// What grew since the baseline. The first call sets it; each later one compares, and becomes the new one unless `keep=true`.
-#[utoipa::path(
-    get,
-    path = "/admin/memory/diff",
-    tag = "memory",
-    params(DiffQuery),
-    responses(
-        (status = 200, body = Object, description = "`status` is `baseline_set` or `diff_computed`; then `growing_allocations`, `total_growth_mb`"),
-        (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
-        (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
-    )
-)]
-async fn diff(
-    State(app): State<Arc<App>>,
-    Parameters(query): Parameters<DiffQuery>,
-) -> Result<Json<Object>, Error> {
-    off_runtime(&app, move |app| {
-        let Compared { base, now } = app.profiles.compare(!query.keep)?;
-        let Some(base) = base else {
-            return Ok(Json(baseline_set(
-                app,
-                &now,
-                "there was none yet (a baseline does not survive a restart)",
-            )));
-        };
-        app.recording.event(Event::Diff {
-            keep: query.keep,
-            total_growth_bytes: now.total_bytes as i64 - base.total_bytes as i64,
-            line: heap::growing(&base, &now, By::Line, 1).pop().map(|growth| growth.site.location),
-        });
-        Ok(Json(compared(&base, &now, &query)))
-    })
-    .await
-}
-
-/// Sets the baseline of diffs to now.
-#[utoipa::path(
-    post,
-    path = "/admin/memory/baseline",
-    tag = "memory",
-    responses(
-        (status = 200, body = Object, description = "`status` is `baseline_set`"),
-        (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
-    )
-)]
-async fn baseline(State(app): State<Arc<App>>) -> Result<Json<Object>, Error> {
-    off_runtime(&app, |app| {
-        let now = app.profiles.take()?;
-        app.profiles.set_baseline(Arc::clone(&now));
-        Ok(Json(baseline_set(app, &now, "as asked")))
-    })
-    .await
-}
-
-fn baseline_set(app: &App, snapshot: &Snapshot, why: &str) -> Object {
-    app.recording.event(Event::Baseline { total_bytes: snapshot.total_bytes });
-    Object::default()
-        .with("status", "baseline_set")
-        .with(
-            "message",
-            format!("the baseline is set, {why}; send traffic, then GET /admin/memory/diff says what grew"),
-        )
-        .with_size("baseline_size", snapshot.total_bytes)
-}
-
-fn compared(base: &Snapshot, now: &Snapshot, query: &DiffQuery) -> Object {
-    let growing = heap::growing(base, now, query.by, query.limit.unwrap_or(TOP_LINES));
-    let tip = if growing.is_empty() { NOTHING_GREW_TIP } else { GREW_TIP };
-    Object::default()
-        .with("status", "diff_computed")
-        .with("by", query.by)
-        .with("baseline_age_seconds", two_decimals(base.age().as_secs_f64()))
-        .with("baseline_kept", query.keep)
-        .with("growing_allocations", growing.iter().map(grown).collect::<Vec<_>>())
-        .with_size("total_growth", i128::from(now.total_bytes) - i128::from(base.total_bytes))
-        .with("tip", tip)
-}
-
-const NOTHING_GREW_TIP: &str = "Make sure leaks are enabled and you've generated traffic between snapshots: nothing grew by more than chance explains.";
-const GREW_TIP: &str = "the first place allocated most of what is newly held: look there for what keeps it, \
-    or for what it is handed to";
-
-fn grown(growth: &Growth) -> Object {
-    let site = &growth.site;
-    Object::default()
-        .with("location", &site.location)
-        .with("function", &site.function)
-        .with("file", &site.file)
-        .with("line", site.line)
-        .with_size_kb("size_diff", growth.bytes_diff)
-        .with("size_diff_error_bytes", growth.bytes_diff_error)
-        .with("count_diff", growth.count_diff)
-        .with_size_kb("current_size", site.bytes)
-        .with_some("stack", &site.stack)
+/// What giving pages back changed. All sizes are of resident memory.
+#[derive(Serialize, ToSchema)]
+struct GivenBack {
+    #[serde(flatten)]
+    memory_before: MemoryBefore,
+    #[serde(flatten)]
+    memory_after: MemoryAfter,
+    #[serde(flatten)]
+    freed: Freed,
+    note: &'static str,
 }
 
 /// Gives the allocator's unused pages back to the system.
-#[utoipa::path(
-    post,
-    path = "/admin/gc",
-    tag = "memory",
-    responses((status = 200, body = Object, description = "`memory_before_mb`, `memory_after_mb`, `freed_mb` (all RSS), `note`"))
-)]
-async fn gc(State(app): State<Arc<App>>) -> Json<Object> {
-    off_runtime(&app, |app| {
+#[utoipa::path(post, path = "/admin/gc", tag = "memory", responses((status = 200, body = GivenBack)))]
+async fn gc(State(recording): State<Arc<Recording>>) -> Json<GivenBack> {
+    off_runtime(&recording, |recording| {
         let before = memory::report().process.rss_bytes;
         memory::purge();
         let after = memory::report().process.rss_bytes;
-        app.recording.event(Event::Gc { freed_bytes: before as i64 - after as i64 });
-        Json(
-            Object::default()
-                .with_size("memory_before", before)
-                .with_size("memory_after", after)
-                .with_size("freed", i128::from(before) - i128::from(after))
-                .with("note", GC_NOTE),
-        )
+        let freed_bytes = before as i64 - after as i64;
+        recording.event(Done::Gc { freed_bytes });
+        Json(GivenBack {
+            memory_before: before.into(),
+            memory_after: after.into(),
+            freed: freed_bytes.into(),
+            note: GC_NOTE,
+        })
     })
     .await
 }

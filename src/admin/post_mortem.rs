@@ -8,18 +8,17 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::object::Object;
+use super::Parts;
 use crate::{
-    app::App,
     http::{
-        error::{Error, ErrorBody},
+        error::{self, Error, ErrorBody},
         extract::{Fields, Parameters},
     },
-    post_mortem,
-    recording::Event,
+    post_mortem::EndOfRun,
+    recording::{Done, Recording},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new().routes(routes!(post_mortem))
 }
 
@@ -35,6 +34,7 @@ struct Query {
 
 impl Fields for Query {
     const EXAMPLE: &'static str = "a query of n=1 for the last run, n=2 for the one before it, and so on";
+    const CODE: &'static str = error::BAD_URL;
 }
 
 /// How a run before this one ended: the cause with its evidence, at how many bytes, and which lines had grown.
@@ -44,19 +44,27 @@ impl Fields for Query {
     tag = "memory",
     params(Query),
     responses(
-        (status = 200, body = Object, description = "`cause`, `certainty`, `evidence`, `at`, `trend`, `growing`, `leaks_on`, `settings`"),
+        (status = 200, body = EndOfRun),
         (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
         (status = 404, body = ErrorBody, description = "There is no such run"),
     )
 )]
 async fn post_mortem(
-    State(app): State<Arc<App>>,
+    State(recording): State<Arc<Recording>>,
     Parameters(query): Parameters<Query>,
-) -> Result<Json<Object>, Error> {
+) -> Result<Json<EndOfRun>, Error> {
     let n = query.n.map_or(1, NonZeroUsize::get);
-    let kept = &app.recording.history().post_mortems;
-    let Some(asked) = kept.get(n - 1) else { return Err(Error::NoPreviousRun { kept: kept.len() }) };
-    let answer = Json(post_mortem::json(asked));
-    off_runtime(&app, |app| app.recording.event(Event::PostMortem {})).await;
+    let kept = &recording.history().post_mortems;
+    let Some(asked) = kept.get(n - 1) else { return Err(no_previous_run(kept.len())) };
+    let answer = Json(EndOfRun::of(asked));
+    off_runtime(&recording, |recording| recording.event(Done::PostMortem {})).await;
     Ok(answer)
+}
+
+fn no_previous_run(kept: usize) -> Error {
+    let error = Error::no_previous_run(kept);
+    match kept {
+        0 => error.expecting("a service that was started before with the same LEAKLAB_DATA_DIR"),
+        _ => error,
+    }
 }

@@ -1,12 +1,14 @@
-//! Heap profiles for the admin routes: the instrument's, and a last one that nobody has to wait for.
+//! The last heap profile, for those who must not wait for one.
 
 use std::{
-    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use leakscope::heap::{self, Profiler, Snapshot};
+use leakscope::{
+    Instrument,
+    heap::{self, Snapshot},
+};
 
 /// Time between two refreshes of the last profile: with the time a profile takes, it is at most 10 s old.
 const REFRESH: Duration = Duration::from_secs(8);
@@ -14,9 +16,9 @@ const REFRESH: Duration = Duration::from_secs(8);
 /// How long the last profile is kept fresh after somebody has asked for it.
 const ATTENTION: Duration = Duration::from_secs(60);
 
-/// The process's heap profiles.
-pub struct Profiles {
-    profiles: Arc<heap::Profiles>,
+/// Keeps the instrument's last profile fresh while somebody asks for it.
+pub struct FreshProfile {
+    instrument: Instrument,
     attention: Mutex<Attention>,
 }
 
@@ -26,26 +28,27 @@ struct Attention {
     refreshing: bool,
 }
 
-impl Profiles {
+impl FreshProfile {
     /// None taken yet.
-    pub fn new(profiler: Arc<Profiler>) -> Arc<Self> {
-        Arc::new(Self { profiles: Arc::new(heap::Profiles::new(profiler)), attention: Mutex::default() })
+    pub fn new(instrument: Instrument) -> Arc<Self> {
+        Arc::new(Self { instrument, attention: Mutex::default() })
     }
 
     /// The last profile, without waiting for one: `None` before the first. Asking keeps it fresh for a minute.
-    pub fn last_and_fresh(self: &Arc<Self>) -> Option<Result<Arc<Snapshot>, heap::Error>> {
+    pub fn get(self: &Arc<Self>) -> Option<Result<Arc<Snapshot>, heap::Error>> {
+        let profiles = self.instrument.profiles();
         let mut attention = self.attention();
         attention.asked = Some(Instant::now());
-        if !attention.refreshing && self.profiler().status().enabled {
+        if !attention.refreshing && profiles.profiler().status().enabled {
             attention.refreshing = true;
             tokio::spawn(Arc::clone(self).refresh());
         }
-        self.last()
+        profiles.last()
     }
 
     async fn refresh(self: Arc<Self>) {
         loop {
-            let profiles = Arc::clone(&self);
+            let profiles = Arc::clone(self.instrument.profiles());
             let profile = tokio::task::spawn_blocking(move || profiles.take().err()).await;
             if let Ok(Some(error)) = profile {
                 tracing::warn!(%error, "no heap profile");
@@ -61,13 +64,5 @@ impl Profiles {
 
     fn attention(&self) -> MutexGuard<'_, Attention> {
         self.attention.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Deref for Profiles {
-    type Target = Arc<heap::Profiles>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.profiles
     }
 }

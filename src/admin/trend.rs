@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use leakscope::{
-    http::{Window, off_runtime},
+    Instrument,
+    http::off_runtime,
+    instrument::{Profiles, Window},
     trend::TrendReport,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    app::App,
-    http::{
-        error::{Error, ErrorBody},
-        extract::{Fields, Parameters},
-    },
+use super::Parts;
+use crate::http::{
+    error::{self, Error, ErrorBody},
+    extract::{Fields, Parameters},
 };
 
-pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+pub(super) fn routes() -> OpenApiRouter<Parts> {
     OpenApiRouter::new().routes(routes!(trend))
 }
 
@@ -36,6 +36,7 @@ struct TrendQuery {
 
 impl Fields for TrendQuery {
     const EXAMPLE: &'static str = "a query of window=300: seconds, a whole number from 10 to 1800";
+    const CODE: &'static str = error::BAD_URL;
 }
 
 /// Whether memory grows, by how much a second and a request, and, if it goes on so, when it reaches the limit.
@@ -45,13 +46,14 @@ impl Fields for TrendQuery {
     tag = "memory",
     params(TrendQuery),
     responses(
-        (status = 200, body = Object, description = "`verdict` is `growing`, `flat` or `undecided`; null where there is nothing to say"),
+        (status = 200, body = TrendReport, description = "Null where there is nothing to say"),
         (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
     )
 )]
 async fn trend(
-    State(app): State<Arc<App>>,
+    State(instrument): State<Instrument>,
+    State(profiles): State<Arc<Profiles>>,
     Parameters(query): Parameters<TrendQuery>,
 ) -> Result<Json<TrendReport>, Error> {
-    Ok(Json(off_runtime(&app, move |app| query.window.trend(&app.sampler, app.limit)).await))
+    Ok(Json(off_runtime(&profiles, move |_| instrument.trend(query.window)).await))
 }

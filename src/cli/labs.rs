@@ -9,7 +9,7 @@ use super::{
     Failure,
     target::{NoAnswer, Target},
 };
-use crate::labs::{self, Overview, Standing, Verdict};
+use crate::labs::{self, CheckResult, Overview, Standing};
 
 /// Arguments of `leaklab labs`.
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ pub fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
             }
         },
     };
-    let verdict: Verdict = arguments.target.post(&format!("/admin/labs/{id}/check"), Some(&body))?;
+    let verdict: CheckResult = arguments.target.post(&format!("/admin/labs/{id}/check"), Some(&body))?;
     let title = standings.iter().find(|it| it.id == verdict.id).map_or("", |it| it.title.as_str());
     println!("lab {}, {title}: {}", verdict.id, if verdict.passed { "passed" } else { "not yet" });
     println!("  observed: {}", verdict.observed);

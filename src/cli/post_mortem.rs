@@ -6,7 +6,10 @@ use clap::Args;
 use leakscope::recorder::History;
 
 use super::Failure;
-use crate::{post_mortem, recording};
+use crate::{
+    post_mortem::{self, EndOfRun},
+    recording,
+};
 
 /// Arguments of `leaklab post-mortem`.
 #[derive(Debug, Args)]
@@ -40,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::FAILURE);
     };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&post_mortem::json(of)).map_err(Failure::unavailable)?);
+        println!("{}", serde_json::to_string_pretty(&EndOfRun::of(of)).map_err(Failure::unavailable)?);
     } else {
         println!("{}", post_mortem::lines(of).join("\n"));
     }

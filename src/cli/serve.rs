@@ -3,6 +3,7 @@
 use std::{io, process::ExitCode};
 
 use clap::Args;
+use leakscope::memory;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -42,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     logs::init(settings.log_format);
     #[cfg(target_os = "linux")]
-    if let Err(error) = leakscope::memory::lock_own_code() {
+    if let Err(error) = memory::lock_own_code() {
         tracing::info!(
             %error,
             "near its memory limit the service may hang before it is killed: its code can't be locked in memory \
@@ -59,7 +60,7 @@ async fn serve(settings: Settings, no_limit: bool, watcher_bytes: Option<u64>) -
     let stop = stop().map_err(Failure::unavailable)?;
     let address = settings.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| Failure::listen(address, &error))?;
-    let app = app::build(settings, no_limit, watcher_bytes);
+    let app = app::build(settings, no_limit, memory::limit(watcher_bytes));
     app::serve(app, listener, stop).await.map_err(Failure::unavailable)?;
     Ok(ExitCode::SUCCESS)
 }

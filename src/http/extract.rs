@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{FromRequestParts, Path, Query, path::ErrorKind, rejection::PathRejection},
+    extract::{FromRequestParts, Path, path::ErrorKind, rejection::PathRejection},
     http::request::Parts,
 };
+pub use leakscope::http::{Fields, Parameters};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::Error;
+use super::error::{self, Error};
 
 /// Longest body read.
 pub const BODY_LIMIT_BYTES: usize = 16 * 1024;
@@ -27,31 +28,31 @@ pub const BODY_PATIENCE: Duration = Duration::from_secs(5);
 pub async fn json<T: DeserializeOwned>(body: Body, example: &'static str) -> Result<Option<T>, Error> {
     let read = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY_LIMIT_BYTES));
     let bytes = match read.await {
-        Err(_) => return Err(Error::BodyTooSlow(BODY_PATIENCE.as_secs())),
+        Err(_) => return Err(error::body_too_slow(BODY_PATIENCE.as_secs())),
         Ok(Err(error)) => return Err(unreadable(&error)),
         Ok(Ok(bytes)) => bytes,
     };
     if bytes.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::BadJson { problem: error.to_string(), example })?;
+    let value: Value =
+        serde_json::from_slice(&bytes).map_err(|problem| error::bad_json(&problem.to_string(), example))?;
     // A struct can be read from an array too; clients should not come to rely on that.
     if !value.is_object() {
-        return Err(Error::BadJson { problem: format!("it is {}", kind(&value)), example });
+        return Err(error::bad_json(&format!("it is {}", kind(&value)), example));
     }
-    T::deserialize(value).map(Some).map_err(|error| Error::BadField { problem: error.to_string(), example })
+    T::deserialize(value).map(Some).map_err(|problem| error::bad_field(&problem.to_string(), example))
 }
 
-fn unreadable(error: &axum::Error) -> Error {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return Error::BodyTooLarge(BODY_LIMIT_BYTES);
+fn unreadable(problem: &axum::Error) -> Error {
+    let mut cause: Option<&dyn std::error::Error> = Some(problem);
+    while let Some(problem) = cause {
+        if problem.is::<http_body_util::LengthLimitError>() {
+            return error::body_too_large(BODY_LIMIT_BYTES);
         }
-        cause = error.source();
+        cause = problem.source();
     }
-    Error::BodyIncomplete(error.to_string())
+    error::body_incomplete(&problem.to_string())
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -74,10 +75,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(segment)) => Ok(Self(segment)),
-            Err(rejection) => Err(Error::BadUrl {
-                problem: unreadable_path(rejection),
-                expected: "a path in UTF-8, percent-encoded",
-            }),
+            Err(rejection) => Err(error::bad_path(unreadable_path(rejection))),
         }
     }
 }
@@ -90,24 +88,4 @@ fn unreadable_path(rejection: PathRejection) -> String {
         },
         other => other.to_string(),
     }
-}
-
-/// A query with the fields of `T` and no others.
-pub struct Parameters<T>(pub T);
-
-impl<S: Send + Sync, T: DeserializeOwned + Fields> FromRequestParts<S> for Parameters<T> {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        match Query::<T>::try_from_uri(&parts.uri) {
-            Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(rejection) => Err(Error::BadUrl { problem: rejection.body_text(), expected: T::EXAMPLE }),
-        }
-    }
-}
-
-/// What a query may hold, for those who got it wrong.
-pub trait Fields {
-    /// A query that fits, with its alternatives.
-    const EXAMPLE: &'static str;
 }

@@ -6,4 +6,5 @@
 pub mod client;
 pub mod error;
 pub mod extract;
+pub mod lifecycle;
 pub mod server;

@@ -6,33 +6,33 @@ use std::{collections::BTreeMap, path::Path};
 use leakscope::recorder::{self, Cause};
 use serde_json::Value;
 
-use crate::recording::{Event, LeakFigures};
+use crate::recording::{Done, LeakFigures};
 
 /// Everything that counts for a check.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Evidence {
     /// Oldest first; the last one is the one that runs.
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunEvidence>,
 }
 
 /// One run of the service.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Run {
+pub struct RunEvidence {
     /// Its memory limit.
     pub limit_bytes: Option<u64>,
     /// Whether settings switched leaks on at its start.
     pub armed: bool,
     /// `None`: it runs still.
-    pub end: Option<End>,
+    pub end: Option<EndEvidence>,
     /// Oldest first. A stretch in which nothing moved has one at each end.
-    pub readings: Vec<Reading>,
+    pub readings: Vec<ReadingEvidence>,
     /// What was done, with the time in seconds since the Unix epoch.
-    pub events: Vec<(f64, Event)>,
+    pub events: Vec<(f64, Done)>,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
-pub struct End {
+pub struct EndEvidence {
     /// Seconds since the Unix epoch.
     pub seconds: f64,
     /// Why.
@@ -47,7 +47,7 @@ pub struct End {
 
 /// Where things stood at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Reading {
+pub struct ReadingEvidence {
     /// Seconds since the Unix epoch.
     pub seconds: f64,
     /// Requests to /api since the start of the run.
@@ -63,7 +63,7 @@ pub struct Reading {
 /// The name of the variant that leaks.
 const LEAKY: &str = "leaky";
 
-impl Reading {
+impl ReadingEvidence {
     /// The variant of a leak that is on.
     pub fn variant(&self, leak: &str) -> Option<&str> {
         self.leaks.get(leak)?.variant.as_deref()
@@ -90,10 +90,10 @@ impl Reading {
     }
 }
 
-impl Run {
+impl RunEvidence {
     /// The longest stretches of readings of which all are `wanted`, and between which no leak was cleared while it leaked.
-    pub fn stretches(&self, wanted: impl Fn(&Reading) -> bool) -> Vec<&[Reading]> {
-        let together = |before: &Reading, after: &Reading| {
+    pub fn stretches(&self, wanted: impl Fn(&ReadingEvidence) -> bool) -> Vec<&[ReadingEvidence]> {
+        let together = |before: &ReadingEvidence, after: &ReadingEvidence| {
             let cleared =
                 |leak: &String| before.leaks(leak) && after.held_bytes(leak) < before.held_bytes(leak);
             wanted(before) && wanted(after) && !before.leaks.keys().any(cleared)
@@ -102,13 +102,13 @@ impl Run {
     }
 
     /// The readings before one of its stretches. By place: two readings may be of one millisecond.
-    pub fn before(&self, stretch: &[Reading]) -> &[Reading] {
+    pub fn before(&self, stretch: &[ReadingEvidence]) -> &[ReadingEvidence] {
         let first = self.readings.iter().position(|reading| std::ptr::eq(reading, stretch.as_ptr()));
         &self.readings[..first.unwrap_or(0)]
     }
 
     /// Whether the memory limit ended it.
-    pub fn died_of_limit(&self) -> Option<&End> {
+    pub fn died_of_limit(&self) -> Option<&EndEvidence> {
         self.end.as_ref().filter(|end| end.cause == Cause::LimitKill)
     }
 }
@@ -123,20 +123,20 @@ impl Evidence {
     pub fn read(folder: &Path, since_unix_ms: u64, now_unix_ms: u64) -> Self {
         let (runs, _) = recorder::runs(folder); // what can't be read, the recorder has said at its start
         Self::new(
-            runs.into_iter().map(Run::from).collect(),
+            runs.into_iter().map(RunEvidence::from).collect(),
             since_unix_ms as f64 / 1e3,
             now_unix_ms as f64 / 1e3,
         )
     }
 
     /// What happened in these runs from then until now.
-    pub fn new(runs: Vec<Run>, since: f64, now: f64) -> Self {
-        let counts = |run: &Run| run.end.as_ref().is_none_or(|end| end.seconds >= since);
+    pub fn new(runs: Vec<RunEvidence>, since: f64, now: f64) -> Self {
+        let counts = |run: &RunEvidence| run.end.as_ref().is_none_or(|end| end.seconds >= since);
         let runs = runs.into_iter().map(|mut run| {
             let until = run.end.as_ref().map_or(now, |end| end.seconds);
             if let Some(latest) = run.readings.last().filter(|it| until - it.seconds > STILL_SECONDS).cloned()
             {
-                run.readings.push(Reading { seconds: until, ..latest });
+                run.readings.push(ReadingEvidence { seconds: until, ..latest });
             }
             run.readings = with_still_times(run.readings);
             run.forget_before(since);
@@ -146,7 +146,7 @@ impl Evidence {
     }
 }
 
-impl Run {
+impl RunEvidence {
     /// What stood at that moment is where what came later begins.
     fn forget_before(&mut self, since: f64) {
         self.events.retain(|(seconds, _)| *seconds >= since);
@@ -159,23 +159,23 @@ impl Run {
 }
 
 /// Adds where each pause ended: just before things moved again.
-fn with_still_times(readings: Vec<Reading>) -> Vec<Reading> {
-    let mut filled: Vec<Reading> = Vec::with_capacity(readings.len());
+fn with_still_times(readings: Vec<ReadingEvidence>) -> Vec<ReadingEvidence> {
+    let mut filled: Vec<ReadingEvidence> = Vec::with_capacity(readings.len());
     for reading in readings {
         if let Some(last) = filled.last()
             && reading.seconds - last.seconds > STILL_SECONDS
         {
-            filled.push(Reading { seconds: reading.seconds - PACE_SECONDS, ..last.clone() });
+            filled.push(ReadingEvidence { seconds: reading.seconds - PACE_SECONDS, ..last.clone() });
         }
         filled.push(reading);
     }
     filled
 }
 
-impl From<recorder::Run> for Run {
+impl From<recorder::Run> for RunEvidence {
     fn from(run: recorder::Run) -> Self {
         let seconds = |unix_ms: u64| unix_ms as f64 / 1e3;
-        let reading = |(unix_ms, reading): (u64, recorder::Reading)| Reading {
+        let reading = |(unix_ms, reading): (u64, recorder::Reading)| ReadingEvidence {
             seconds: seconds(unix_ms),
             requests: reading.requests,
             live_heap_bytes: reading.live_heap_bytes,
@@ -186,13 +186,13 @@ impl From<recorder::Run> for Run {
                 .filter_map(|(leak, figures)| Some((leak, serde_json::from_value(figures).ok()?)))
                 .collect(),
         };
-        let event = |event: recorder::Event| {
-            Some((seconds(event.unix_ms), Event::from_parts(&event.kind, event.detail)?))
+        let event = |event: recorder::ProgramEvent| {
+            Some((seconds(event.unix_ms), Done::from_parts(&event.kind, event.detail)?))
         };
         Self {
             limit_bytes: run.limit_bytes,
             armed: run.settings.get("leaks").and_then(Value::as_array).is_some_and(|leaks| !leaks.is_empty()),
-            end: run.end.map(|end| End {
+            end: run.end.map(|end| EndEvidence {
                 seconds: seconds(end.ended_unix_ms),
                 cause: end.cause,
                 requests: end.requests,
@@ -211,7 +211,7 @@ mod tests {
 
     use super::{super::story::Story, *};
 
-    fn seconds(run: &Run) -> Vec<f64> {
+    fn seconds(run: &RunEvidence) -> Vec<f64> {
         run.readings.iter().map(|reading| reading.seconds - run.readings[0].seconds).collect()
     }
 
@@ -244,10 +244,13 @@ mod tests {
         let Value::Object(program) = figures else { unreachable!() };
         let reading =
             recorder::Reading { requests: 9, rss_bytes: 1, live_heap_bytes: 2, usage_bytes: 3, program };
-        let event =
-            |kind: &str| recorder::Event { unix_ms: 2_500, kind: kind.into(), detail: Default::default() };
+        let event = |kind: &str| recorder::ProgramEvent {
+            unix_ms: 2_500,
+            kind: kind.into(),
+            detail: Default::default(),
+        };
         let settings = serde_json::json!({ "leaks": ["cache"] });
-        let run = Run::from(recorder::Run {
+        let run = RunEvidence::from(recorder::Run {
             id: 1,
             started_unix_ms: 1_000,
             limit_bytes: Some(64),
@@ -257,7 +260,7 @@ mod tests {
             events: vec![event("ready"), event("of a newer build")],
         });
         assert!(run.armed && run.end.is_none());
-        assert_eq!(run.events, [(2.5, Event::Ready {})]);
+        assert_eq!(run.events, [(2.5, Done::Ready {})]);
         let reading = &run.readings[0];
         assert_eq!(
             (reading.seconds, reading.requests, reading.live_heap_bytes, reading.usage_bytes),

@@ -1,6 +1,6 @@
 //! What checks measure in a stretch of readings: requests, rates, growth, and whether memory was flat.
 
-use super::evidence::Reading;
+use super::evidence::ReadingEvidence;
 
 /// Flat: the live heap moved by less.
 pub const FLAT_BYTES: u64 = 2 << 20;
@@ -12,36 +12,37 @@ const ALIKE_RATE: f64 = 1.6;
 const STEP_SECONDS: f64 = 1.0;
 
 /// Requests served in a stretch.
-pub fn requests(stretch: &[Reading]) -> u64 {
-    let at = |reading: Option<&Reading>| reading.map_or(0, |reading| reading.requests);
+pub fn requests(stretch: &[ReadingEvidence]) -> u64 {
+    let at = |reading: Option<&ReadingEvidence>| reading.map_or(0, |reading| reading.requests);
     at(stretch.last()).saturating_sub(at(stretch.first()))
 }
 
 /// Requests that any variant of that leak served in a stretch.
-pub fn served(stretch: &[Reading], leak: &str) -> u64 {
-    let at = |reading: Option<&Reading>| reading.map_or(0, |reading| reading.served(leak));
+pub fn served(stretch: &[ReadingEvidence], leak: &str) -> u64 {
+    let at = |reading: Option<&ReadingEvidence>| reading.map_or(0, |reading| reading.served(leak));
     at(stretch.last()).saturating_sub(at(stretch.first()))
 }
 
 /// How long a stretch is.
-pub fn seconds(stretch: &[Reading]) -> f64 {
-    let at = |reading: Option<&Reading>| reading.map_or(0.0, |reading| reading.seconds);
+pub fn seconds(stretch: &[ReadingEvidence]) -> f64 {
+    let at = |reading: Option<&ReadingEvidence>| reading.map_or(0.0, |reading| reading.seconds);
     at(stretch.last()) - at(stretch.first())
 }
 
 /// Requests a second; 0 for a stretch of no length.
-pub fn rate(stretch: &[Reading]) -> f64 {
+pub fn rate(stretch: &[ReadingEvidence]) -> f64 {
     per(requests(stretch) as f64, seconds(stretch))
 }
 
 /// What the live heap grew by.
-pub fn growth_bytes(stretch: &[Reading]) -> f64 {
-    let at = |reading: Option<&Reading>| reading.map_or(0.0, |reading| reading.live_heap_bytes as f64);
+pub fn growth_bytes(stretch: &[ReadingEvidence]) -> f64 {
+    let at =
+        |reading: Option<&ReadingEvidence>| reading.map_or(0.0, |reading| reading.live_heap_bytes as f64);
     at(stretch.last()) - at(stretch.first())
 }
 
 /// What the live heap grew by for each request.
-pub fn bytes_per_request(stretch: &[Reading]) -> f64 {
+pub fn bytes_per_request(stretch: &[ReadingEvidence]) -> f64 {
     per(growth_bytes(stretch), requests(stretch) as f64)
 }
 
@@ -51,26 +52,26 @@ fn per(amount: f64, count: f64) -> f64 {
 
 /// How far the live heap moved from the first quarter of a stretch to the last one; medians, since a heap profile that is
 /// being taken shows as a peak.
-pub fn drift_bytes(stretch: &[Reading]) -> i64 {
+pub fn drift_bytes(stretch: &[ReadingEvidence]) -> i64 {
     let quarter = (stretch.len() / 4).max(1).min(stretch.len());
     let first = median(&stretch[..quarter]);
     let last = median(&stretch[stretch.len() - quarter..]);
     last as i64 - first as i64
 }
 
-fn median(readings: &[Reading]) -> u64 {
+fn median(readings: &[ReadingEvidence]) -> u64 {
     let mut bytes: Vec<_> = readings.iter().map(|reading| reading.live_heap_bytes).collect();
     bytes.sort_unstable();
     bytes.get(bytes.len() / 2).copied().unwrap_or(0)
 }
 
 /// Whether memory was flat in a stretch.
-pub fn is_flat(stretch: &[Reading]) -> bool {
+pub fn is_flat(stretch: &[ReadingEvidence]) -> bool {
     drift_bytes(stretch).unsigned_abs() < FLAT_BYTES
 }
 
 /// The parts of a stretch without a pause.
-pub fn busy(stretch: &[Reading]) -> Vec<&[Reading]> {
+pub fn busy(stretch: &[ReadingEvidence]) -> Vec<&[ReadingEvidence]> {
     let (mut parts, mut first, mut at) = (Vec::new(), 0, 0);
     for still in stretch.chunk_by(|before, after| before.requests == after.requests) {
         let next = at + still.len();
@@ -85,13 +86,13 @@ pub fn busy(stretch: &[Reading]) -> Vec<&[Reading]> {
 }
 
 /// The end of a stretch: the readings of its last so many seconds.
-pub fn last_seconds(stretch: &[Reading], seconds: f64) -> &[Reading] {
+pub fn last_seconds(stretch: &[ReadingEvidence], seconds: f64) -> &[ReadingEvidence] {
     let Some(end) = stretch.last() else { return stretch };
     &stretch[stretch.partition_point(|reading| reading.seconds < end.seconds - seconds)..]
 }
 
 /// The loads in a stretch: parts in which requests came at about one rate.
-pub fn loads(stretch: &[Reading]) -> Vec<&[Reading]> {
+pub fn loads(stretch: &[ReadingEvidence]) -> Vec<&[ReadingEvidence]> {
     let (mut loads, mut first, mut last) = (Vec::new(), 0, 0);
     for next in 1..stretch.len() {
         let (load, step) = (&stretch[first..=last], &stretch[last..=next]);
@@ -111,8 +112,8 @@ pub fn loads(stretch: &[Reading]) -> Vec<&[Reading]> {
 }
 
 /// The parts of a stretch without a request, at least so long.
-pub fn idle(stretch: &[Reading], least_seconds: f64) -> Vec<&[Reading]> {
-    let still = |before: &Reading, after: &Reading| before.requests == after.requests;
+pub fn idle(stretch: &[ReadingEvidence], least_seconds: f64) -> Vec<&[ReadingEvidence]> {
+    let still = |before: &ReadingEvidence, after: &ReadingEvidence| before.requests == after.requests;
     stretch.chunk_by(still).filter(|part| seconds(part) >= least_seconds).collect()
 }
 
@@ -127,8 +128,9 @@ pub fn mib(bytes: impl Into<f64>) -> String {
 }
 
 /// `live heap 18.2 -> 40.1 MiB over 1,000 requests in 20 s`, for people.
-pub fn told(stretch: &[Reading]) -> String {
-    let live = |reading: Option<&Reading>| reading.map_or(0.0, |reading| reading.live_heap_bytes as f64);
+pub fn told(stretch: &[ReadingEvidence]) -> String {
+    let live =
+        |reading: Option<&ReadingEvidence>| reading.map_or(0.0, |reading| reading.live_heap_bytes as f64);
     format!(
         "live heap {} -> {} over {} requests in {:.0} s",
         mib(live(stretch.first())),
@@ -143,18 +145,18 @@ mod tests {
     use super::*;
 
     /// Readings at these seconds, with these requests and bytes of live heap.
-    fn readings(of: &[(f64, u64, u64)]) -> Vec<Reading> {
-        let reading = |(seconds, requests, live_heap_bytes): &(f64, u64, u64)| Reading {
+    fn readings(of: &[(f64, u64, u64)]) -> Vec<ReadingEvidence> {
+        let reading = |(seconds, requests, live_heap_bytes): &(f64, u64, u64)| ReadingEvidence {
             seconds: *seconds,
             requests: *requests,
             live_heap_bytes: *live_heap_bytes,
-            ..Reading::default()
+            ..ReadingEvidence::default()
         };
         of.iter().map(reading).collect()
     }
 
     /// A reading every two seconds, with so many requests between each and the next.
-    fn traffic(steps: &[u64]) -> Vec<Reading> {
+    fn traffic(steps: &[u64]) -> Vec<ReadingEvidence> {
         let mut all = vec![(0.0, 0, 0)];
         for (at, step) in steps.iter().enumerate() {
             all.push((2.0 * (at + 1) as f64, all[at].1 + step, 0));
@@ -173,7 +175,7 @@ mod tests {
     fn readings_close_to_each_other_split_no_load() {
         // An event wrote one down in the middle of a step, and one request fell between.
         let mut stretch = traffic(&[100, 100, 100]);
-        let between = Reading { seconds: 2.01, requests: 101, ..stretch[1].clone() };
+        let between = ReadingEvidence { seconds: 2.01, requests: 101, ..stretch[1].clone() };
         stretch.insert(2, between);
         assert_eq!(loads(&stretch).len(), 1);
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::recording::{self, Event};
+use crate::recording::{self, Done};
 
 mod checks;
 pub mod evidence;
@@ -42,7 +42,7 @@ pub struct Lab {
     pub answer: Option<&'static str>,
     judge: fn(&Evidence, Option<&Answer>) -> Result<Judged, serde_json::Error>,
     /// What is to be written down of an answer before it is judged.
-    note: fn(&Evidence, &Answer) -> Option<Event>,
+    note: fn(&Evidence, &Answer) -> Option<Done>,
 }
 
 /// The learner's answer, by field.
@@ -72,7 +72,7 @@ impl Unmet {
 }
 
 /// Nothing is to be written down of an answer.
-const NO_NOTE: fn(&Evidence, &Answer) -> Option<Event> = |_, _| None;
+const NO_NOTE: fn(&Evidence, &Answer) -> Option<Done> = |_, _| None;
 
 /// Reads the answer in the form that a check wants, then asks the check.
 fn judge<A: DeserializeOwned>(
@@ -118,7 +118,7 @@ pub struct Overview {
 
 /// What a check says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Verdict {
+pub struct CheckResult {
     /// Which lab.
     #[schema(example = "1")]
     pub id: String,
@@ -174,8 +174,8 @@ impl Labs {
         &self,
         lab: &'static Lab,
         answer: Option<&Answer>,
-        record: impl Fn(Event),
-    ) -> Result<Verdict, serde_json::Error> {
+        record: impl Fn(Done),
+    ) -> Result<CheckResult, serde_json::Error> {
         let mut inner = self.inner();
         if let Some(passed_at) = inner.progress.passed_at(lab.id) {
             return Ok(passed(lab, format!("passed at {passed_at}")));
@@ -237,13 +237,13 @@ fn standings(progress: &Progress) -> Vec<Standing> {
     LABS.iter().map(standing).collect()
 }
 
-fn passed(lab: &Lab, observed: String) -> Verdict {
-    Verdict { id: lab.id.to_owned(), passed: true, observed, wanted: None, hint: None }
+fn passed(lab: &Lab, observed: String) -> CheckResult {
+    CheckResult { id: lab.id.to_owned(), passed: true, observed, wanted: None, hint: None }
 }
 
 impl Inner {
     /// With the first hint where something else is missing than before, else with the next one.
-    fn not_yet(&mut self, lab: &Lab, unmet: Unmet) -> Verdict {
+    fn not_yet(&mut self, lab: &Lab, unmet: Unmet) -> CheckResult {
         let Unmet { observed, wanted, hints } = unmet;
         let (last, times) = self.in_vain.entry(lab.id).or_insert((hints, 0));
         if *last == hints {
@@ -252,6 +252,6 @@ impl Inner {
             (*last, *times) = (hints, 1);
         }
         let hint = hints[(*times - 1).min(hints.len() - 1)].to_owned();
-        Verdict { id: lab.id.to_owned(), passed: false, observed, wanted: Some(wanted), hint: Some(hint) }
+        CheckResult { id: lab.id.to_owned(), passed: false, observed, wanted: Some(wanted), hint: Some(hint) }
     }
 }

@@ -2,8 +2,8 @@
 
 use leakscope::recorder::Cause;
 
-use super::evidence::{End, Evidence, Reading, Run};
-use crate::recording::{Event, LeakFigures};
+use super::evidence::{EndEvidence, Evidence, ReadingEvidence, RunEvidence};
+use crate::recording::{Done, LeakFigures};
 
 pub const LIMIT_BYTES: u64 = 256 << 20;
 /// Live heap of the service without anything held; RSS and usage are so much more.
@@ -24,8 +24,8 @@ pub fn kept_bytes(leak: &str) -> u64 {
 
 pub struct Story {
     now: f64,
-    runs: Vec<Run>,
-    stands: Reading,
+    runs: Vec<RunEvidence>,
+    stands: ReadingEvidence,
     /// Variants that keep what they are given.
     leaking: Vec<String>,
     hits: bool,
@@ -37,7 +37,7 @@ impl Story {
         let mut story = Self {
             now: 1_000_000.0,
             runs: Vec::new(),
-            stands: Reading::default(),
+            stands: ReadingEvidence::default(),
             leaking: vec!["leaky".into()],
             hits: true,
         };
@@ -46,12 +46,12 @@ impl Story {
     }
 
     fn start(&mut self) {
-        self.runs.push(Run { limit_bytes: Some(LIMIT_BYTES), ..Run::default() });
-        self.stands = Reading { live_heap_bytes: IDLE_BYTES, ..Reading::default() };
+        self.runs.push(RunEvidence { limit_bytes: Some(LIMIT_BYTES), ..RunEvidence::default() });
+        self.stands = ReadingEvidence { live_heap_bytes: IDLE_BYTES, ..ReadingEvidence::default() };
         self.read();
     }
 
-    fn run(&mut self) -> &mut Run {
+    fn run(&mut self) -> &mut RunEvidence {
         self.runs.last_mut().expect("one was started")
     }
 
@@ -81,7 +81,7 @@ impl Story {
         self
     }
 
-    pub fn event(&mut self, event: Event) -> &mut Self {
+    pub fn event(&mut self, event: Done) -> &mut Self {
         let now = self.now;
         self.run().events.push((now, event));
         self
@@ -90,7 +90,7 @@ impl Story {
     /// Somebody looks at memory.
     pub fn look(&mut self) -> &mut Self {
         let (requests, rss_bytes) = (self.stands.requests, self.stands.live_heap_bytes + OVERHEAD_BYTES);
-        self.event(Event::Memory { requests, rss_bytes })
+        self.event(Done::Memory { requests, rss_bytes })
     }
 
     /// Leaks were on from the start of this run.
@@ -109,7 +109,7 @@ impl Story {
         self.now += MOMENT_SECONDS;
         self.stands.leaks.entry(leak.into()).or_default().variant = variant.map(str::to_owned);
         self.read();
-        self.event(Event::Switch { leak: leak.into(), variant: variant.map(str::to_owned) })
+        self.event(Done::Switch { leak: leak.into(), variant: variant.map(str::to_owned) })
     }
 
     pub fn switch_all(&mut self, variant: Option<&str>) -> &mut Self {
@@ -124,7 +124,7 @@ impl Story {
         let held: u64 = self.stands.leaks.values_mut().map(|it| std::mem::take(&mut it.held_bytes)).sum();
         self.stands.live_heap_bytes -= held;
         self.read();
-        self.event(Event::Clear { leak: "all".into() })
+        self.event(Done::Clear { leak: "all".into() })
     }
 
     /// Traffic, a reading every two seconds.
@@ -156,7 +156,7 @@ impl Story {
         let (seconds, requests) = (self.now, self.stands.requests);
         let limit_share = Some(self.stands.usage_bytes as f64 / LIMIT_BYTES as f64);
         let line = (self.stands.leaky() > 0).then(|| "src/leaks/cache/leaky.rs:55".to_owned());
-        self.run().end = Some(End { seconds, cause, requests: Some(requests), limit_share, line });
+        self.run().end = Some(EndEvidence { seconds, cause, requests: Some(requests), limit_share, line });
         self.now += 1.0;
         self.start();
         self

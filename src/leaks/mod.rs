@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub mod cache;
 pub mod history;
@@ -31,7 +32,7 @@ macro_rules! registry {
 registry!(cache, listeners, history);
 
 /// Which implementation of a leak's feature is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// The production bug.
@@ -142,6 +143,8 @@ pub struct Facts {
     pub removed_field: &'static str,
     /// What clearing all leaks calls that number, such as `cache_entries_removed`.
     pub removed_of_all_field: &'static str,
+    /// Whether what it recorded of a request can be read back.
+    pub records_requests: bool,
 }
 
 /// One implementation of a leak's feature.

@@ -21,7 +21,7 @@ mod tally;
 
 use memory::Memory;
 pub use plan::{Plan, RawPlan};
-pub use report::Report;
+pub use report::LoadReport;
 use tally::{Failed, Outcome, Tally};
 
 use crate::http::client::Client;
@@ -35,7 +35,7 @@ const AFTER_SILENCE: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_millis(10);
 
 /// Sends what the plan says, or less if `stop` is ready before; then reports.
-pub async fn run(plan: &Plan, stop: impl Future) -> Report {
+pub async fn run(plan: &Plan, stop: impl Future) -> LoadReport {
     let client = Client::new(ANSWER_WITHIN);
     let memory_before = Memory::read(&client, &plan.url).await;
     let run = Arc::new(Run::new(plan, client));
@@ -56,7 +56,7 @@ pub async fn run(plan: &Plan, stop: impl Future) -> Report {
     drop(progress);
     let memory_after = Memory::read(&run.client, &plan.url).await;
     let tally = std::mem::take(&mut *run.tally.lock().expect("no worker panics"));
-    Report::new(plan, tally, run.unsent(elapsed), elapsed, memory_before.zip(memory_after))
+    LoadReport::new(plan, tally, run.unsent(elapsed), elapsed, memory_before.zip(memory_after))
 }
 
 /// What the workers share.

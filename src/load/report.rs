@@ -12,7 +12,7 @@ const NOTABLE_GAP: Duration = Duration::from_millis(100);
 
 /// What a run found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct LoadReport {
     /// What was asked for.
     pub url: String,
     /// Requests per second that were wanted; `None`: as many as possible.
@@ -78,7 +78,7 @@ pub struct MemoryChange {
     pub live_heap_bytes_per_request: Option<f64>,
 }
 
-impl Report {
+impl LoadReport {
     pub(super) fn new(
         plan: &Plan,
         tally: Tally,
@@ -143,7 +143,7 @@ impl MemoryChange {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let good = HumanCount(self.requests - self.errors);
         writeln!(f, "{good} answers in {:.1} s: {:.1} requests/s", self.seconds, self.requests_per_second)?;

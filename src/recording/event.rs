@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "detail", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields are what the variants say")]
-pub enum Event {
+pub enum Done {
     /// The service is about to serve.
     Ready {},
     /// A leak, or `all`, was switched to that variant; `None`: off.
@@ -36,7 +36,7 @@ pub enum Event {
     Forecast { seconds_to_limit: f64 },
 }
 
-impl Event {
+impl Done {
     /// As the recorder takes it.
     pub fn into_parts(self) -> (String, Map<String, Value>) {
         match serde_json::to_value(self) {
@@ -107,16 +107,16 @@ mod tests {
     #[test]
     fn an_event_is_read_back_as_it_was_written() {
         for event in [
-            Event::Ready {},
-            Event::Switch { leak: "all".into(), variant: None },
-            Event::Diff { keep: true, total_growth_bytes: -5, line: Some("src/a.rs:1".into()) },
-            Event::Forecast { seconds_to_limit: 92.5 },
+            Done::Ready {},
+            Done::Switch { leak: "all".into(), variant: None },
+            Done::Diff { keep: true, total_growth_bytes: -5, line: Some("src/a.rs:1".into()) },
+            Done::Forecast { seconds_to_limit: 92.5 },
         ] {
             let (kind, detail) = event.clone().into_parts();
             assert!(!kind.is_empty());
-            assert_eq!(Event::from_parts(&kind, detail), Some(event));
+            assert_eq!(Done::from_parts(&kind, detail), Some(event));
         }
-        assert_eq!(Event::from_parts("of a newer build", Map::new()), None);
+        assert_eq!(Done::from_parts("of a newer build", Map::new()), None);
     }
 
     #[test]

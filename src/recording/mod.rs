@@ -5,23 +5,20 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use leakscope::{
-    heap::Profiler,
-    memory::{Limit, Sampler},
-    recorder::{self, History, PostMortem, Recorder},
+    Instrument,
+    instrument::InstrumentBuilder,
+    recorder::{History, PostMortem, Recorder},
 };
 use serde_json::{Map, Value, json};
 
 mod event;
 
-pub use event::{Event, LeakFigures};
+pub use event::{Done, LeakFigures};
 
 use crate::{
     config::Settings,
@@ -35,7 +32,7 @@ pub fn folder(data_dir: &Path) -> PathBuf {
 
 /// Records this run of the service.
 pub struct Recording {
-    recorder: Arc<Recorder>,
+    instrument: Instrument,
     /// When memory was last looked at, and after how many requests.
     looked: Mutex<Option<(Instant, u64)>>,
 }
@@ -46,46 +43,44 @@ const LOOK_REQUESTS: u64 = 100;
 const LOOK_PACE: Duration = Duration::from_secs(10);
 
 impl Recording {
-    /// Finds out how the last run ended, and begins to record this one. A folder that can't be written costs the record,
-    /// and one warning.
-    pub fn start(
+    /// What the instrument must know to record the service: where, with which settings, and where the leaks stand.
+    pub fn prepare(
+        builder: InstrumentBuilder,
         settings: &Settings,
-        limit: Limit,
-        profiler: Arc<Profiler>,
-        sampler: Arc<Sampler>,
-        requests: Arc<AtomicU64>,
         leaks: Arc<Registry>,
-    ) -> Self {
-        let recorder = Recorder::start(recorder::Config {
-            folder: folder(&settings.data_dir),
-            limit,
-            settings: as_json(settings),
-            profiler,
-            sampler,
-            requests: Box::new(move || requests.load(Relaxed)),
-            figures: Box::new(move || figures(&leaks)),
-            on_problem: Box::new(|problem| tracing::warn!("{problem}")),
-        });
-        Self { recorder, looked: Mutex::default() }
+    ) -> InstrumentBuilder {
+        builder
+            .record_in(folder(&settings.data_dir))
+            .settings(as_json(settings))
+            .figures(move || figures(&leaks))
+    }
+
+    /// The record of an instrument that was [prepared](Self::prepare) for it.
+    pub fn new(instrument: Instrument) -> Self {
+        Self { instrument, looked: Mutex::default() }
+    }
+
+    fn recorder(&self) -> &Recorder {
+        self.instrument.recorder().expect("it was prepared to record")
     }
 
     /// How the runs before this one ended.
     pub fn history(&self) -> &History {
-        self.recorder.history()
+        self.recorder().history()
     }
 
     /// Writes down what was done to the leaks, and which are on now. Blocks for the disk.
-    pub fn leaks(&self, done: Event, leaks: &Registry) {
+    pub fn leaks(&self, done: Done, leaks: &Registry) {
         self.event(done);
         let on = leaks.iter().filter_map(|leak| Some(as_setting(leak.name(), leak.variant()?)));
-        self.recorder.set_state(Map::from_iter([(LEAKS_ON.to_owned(), on.collect())]));
+        self.recorder().set_state(Map::from_iter([(LEAKS_ON.to_owned(), on.collect())]));
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Writes down that something was done. Blocks for the disk.
-    pub fn event(&self, done: Event) {
+    pub fn event(&self, done: Done) {
         let (kind, detail) = done.into_parts();
-        self.recorder.event(&kind, detail);
+        self.recorder().event(&kind, detail);
     }
 
     /// Writes down that somebody looked at memory while no leak was on. Blocks for the disk.
@@ -96,18 +91,13 @@ impl Recording {
         });
         if is_new {
             *looked = Some((Instant::now(), requests));
-            self.event(Event::Memory { requests, rss_bytes });
+            self.event(Done::Memory { requests, rss_bytes });
         }
     }
 
     /// Writes down where everything stands now. Blocks for the disk.
     pub fn read_now(&self) {
-        self.recorder.read_now();
-    }
-
-    /// Writes down that the service stops in good order.
-    pub fn stop(&self) {
-        self.recorder.stop();
+        self.recorder().read_now();
     }
 }
 

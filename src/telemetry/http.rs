@@ -25,10 +25,10 @@ use opentelemetry_sdk::trace::SdkTracer;
 use pin_project_lite::pin_project;
 
 use super::{
+    metrics::Metrics,
     metrics::{Endpoint, Requests, method_index, method_name},
-    traces::{RequestContext, RequestSpan},
+    traces::{RequestContext, RequestSpan, Traces},
 };
-use crate::app::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -38,7 +38,7 @@ const UNTRACED: [&str; 4] = ["/metrics", "/health", "/livez", "/readyz"];
 
 /// Wraps the routes. Handlers below can ask for a [`RequestContext`], and clients find its ids in the answer's headers
 /// `x-request-id` and `x-trace-id`.
-pub fn layer(routes: Router, app: &Arc<App>) -> Service {
+pub fn layer(routes: Router, metrics: &Metrics, traces: &Traces, api_requests: Arc<AtomicU64>) -> Service {
     let measured = match request::available() {
         Ok(()) => true,
         Err(reason) => {
@@ -46,12 +46,8 @@ pub fn layer(routes: Router, app: &Arc<App>) -> Service {
             false
         }
     };
-    let instruments = Instruments {
-        requests: app.metrics.requests(),
-        tracer: app.traces.tracer(),
-        api_requests: Arc::clone(&app.requests),
-        measured,
-    };
+    let instruments =
+        Instruments { requests: metrics.requests(), tracer: traces.tracer(), api_requests, measured };
     Service { routes, instruments: Arc::new(instruments) }
 }
 
@@ -68,6 +64,7 @@ pub struct Service {
 struct Instruments {
     requests: Arc<Requests>,
     tracer: Option<SdkTracer>,
+    /// Those that a route under /api has answered since the start.
     api_requests: Arc<AtomicU64>,
     /// Whether a request's account ends its span; else its answer's head does.
     measured: bool,
@@ -81,12 +78,14 @@ where
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<B>) -> Answering {
+    fn call(&self, mut request: Request<B>) -> Answering {
         let call = self.instruments.begin(&request);
         let over = self
             .instruments
             .measured
             .then(|| Over { endpoint: Arc::clone(&call.endpoint), context: call.context.clone() });
+        // Handlers ask the request for it. This costs a clone and a small allocation; the router's own extensions are there anyway.
+        request.extensions_mut().insert(call.context.clone());
         let _entered = call.context.enter();
         let inner = request::call(&mut self.routes.clone(), request, over);
         Answering { inner, call }
@@ -183,12 +182,15 @@ mod tests {
     use axum::{body::Body, http::Method, routing::get};
     use hyper::service::Service as _;
 
+    use leakscope::http::RouteTotals;
+
     use super::*;
     use crate::telemetry::logs::tests::Captured;
 
     struct Watched {
         service: Service,
         requests: Arc<Requests>,
+        /// Those that a route under /api has answered since the start.
         api_requests: Arc<AtomicU64>,
     }
 
@@ -202,12 +204,12 @@ mod tests {
             };
             let routes = Router::new().route("/api/items/{id}", get(echo)).route("/health", get(echo));
             let patterns = ["/api/items/{id}", "/health"].map(|pattern| (Method::GET, pattern));
-            let requests = Arc::new(Requests::new("under-test", patterns));
-            let api_requests = Arc::new(AtomicU64::new(0));
+            let requests = Arc::new(Requests::new("under-test", patterns, |_| RouteTotals::default()));
+            let api_requests = Arc::<AtomicU64>::default();
             let instruments = Instruments {
                 requests: Arc::clone(&requests),
                 tracer: None,
-                api_requests: Arc::clone(&api_requests),
+                api_requests: api_requests.clone(),
                 measured: false,
             };
             let service = Service { routes, instruments: Arc::new(instruments) };

@@ -1,68 +1,9 @@
-//! The trend of memory, read again every few seconds: what scrapes show of it, and one log line when the verdict changes.
-//!
-//! The instrument says what the samples mean; this room only asks it in time and passes the answer on.
+//! The line that the log has for each change of the trend's verdict.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use leakscope::trend::TrendReport;
 
-use leakscope::{
-    http::Window,
-    memory::{Limit, Sampler},
-    trend::TrendReport,
-};
-use tokio::time::MissedTickBehavior;
-
-use crate::app::App;
-
-/// Time between two readings.
-const PACE: Duration = Duration::from_secs(5);
-
-/// Keeps the newest reading.
-pub struct TrendWatch {
-    latest: Mutex<Arc<TrendReport>>,
-}
-
-impl TrendWatch {
-    /// With a first reading, so that there always is one.
-    pub fn new(sampler: &Sampler, limit: Limit) -> Self {
-        Self { latest: Mutex::new(Arc::new(Window::default().trend(sampler, limit))) }
-    }
-
-    /// The newest reading; a few seconds old at most while somebody [watches](Self::watch).
-    pub fn latest(&self) -> Arc<TrendReport> {
-        Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Reads at a steady pace and says when the verdict changes. Never returns.
-    pub async fn watch(&self, app: &Arc<App>) {
-        let mut tick = tokio::time::interval(PACE);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            let app = Arc::clone(app);
-            let reading =
-                tokio::task::spawn_blocking(move || Window::default().trend(&app.sampler, app.limit));
-            // A panic there has been printed; the last reading stays.
-            if let Ok(report) = reading.await {
-                self.renew(report);
-            }
-        }
-    }
-
-    fn renew(&self, report: TrendReport) {
-        let report = Arc::new(report);
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *latest, Arc::clone(&report));
-        drop(latest);
-        if before.trend.verdict != report.trend.verdict {
-            announce(&report, &before);
-        }
-    }
-}
-
-fn announce(report: &TrendReport, before: &TrendReport) {
+/// One line that says what the verdict was and what it is now.
+pub fn announce(before: &TrendReport, report: &TrendReport) {
     let trend = &report.trend;
     tracing::info!(
         verdict = trend.verdict.as_str(),
@@ -105,13 +46,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_verdict_is_one_line_and_the_same_verdict_none() {
+    fn a_change_of_verdict_is_one_line() {
         let log = Captured::default();
         let _logging = tracing::subscriber::set_default(log.json());
-        let watch = TrendWatch { latest: Mutex::new(Arc::new(minute(0))) };
-        for bytes_per_second in [0, 1 << 20, 1 << 20, 0, 0] {
-            watch.renew(minute(bytes_per_second));
-        }
+        announce(&minute(0), &minute(1 << 20));
+        announce(&minute(1 << 20), &minute(0));
         let lines: Vec<serde_json::Value> =
             log.lines().iter().map(|line| serde_json::from_str(line).expect(line)).collect();
         let changes: Vec<_> = lines.iter().map(|line| (&line["before"], &line["verdict"])).collect();

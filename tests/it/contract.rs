@@ -3,7 +3,7 @@
 use leaklab::{app, leaks::NAMES};
 use serde_json::{Value, json};
 
-use crate::in_process::{Service, assert_fields, settings};
+use crate::in_process::{NO_LIMIT, Service, assert_fields, settings};
 
 #[tokio::test]
 async fn data_answers_with_ids_and_names_the_leaks_that_kept_memory() {
@@ -320,9 +320,7 @@ async fn settings_switch_leaks_on_at_the_start() {
         let data_dir = tempfile::tempdir().expect("a temporary folder");
         let mut settings = settings(data_dir.path());
         settings.leaks = vec![("cache", Leaky), ("listeners", Mine), ("history", Fixed)];
-        let mut app = app::build(settings, no_limit, None);
-        std::sync::Arc::get_mut(&mut app).expect("nobody else has it yet").limit =
-            leakscope::memory::Limit { bytes: None, source: leakscope::memory::LimitSource::None };
+        let app = app::build(settings, no_limit, NO_LIMIT);
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         app::serve(std::sync::Arc::clone(&app), listener, std::future::ready(())).await.expect("it served");
         assert_eq!(app.leaks.iter().map(|leak| leak.variant()).collect::<Vec<_>>(), on);

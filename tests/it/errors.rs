@@ -148,7 +148,7 @@ async fn queries_that_do_not_fit_say_what_would() {
         ("/debug/pprof/heap?debug=1", "debug", "seconds=300"),
         ("/debug/pprof/flamegraph?base=birth", "birth", "base=baseline"),
     ] {
-        assert_error(&service.get(path).await, 400, "bad_url", message, expected);
+        assert_error(&service.get(path).await, 400, "bad_query", message, expected);
     }
 }
 

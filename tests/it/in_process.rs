@@ -12,8 +12,10 @@ use leaklab::{
     config::{LogFormat, Settings},
     telemetry,
 };
-use leakscope::memory::{Limit, LimitSource};
+use leakscope::memory::{Limit, LimitSource, limit};
 use serde_json::Value;
+
+pub const NO_LIMIT: Limit = Limit { bytes: None, source: LimitSource::None };
 
 /// The service without simulated work, under `--no-limit`.
 pub struct Service {
@@ -50,27 +52,25 @@ impl Service {
     }
 
     pub fn with(change: impl FnOnce(&mut App)) -> Self {
-        Self::within(tempfile::tempdir().expect("a temporary folder"), change)
+        Self::within(tempfile::tempdir().expect("a temporary folder"), change, limit(None))
     }
 
     /// Stops it in good order and starts another with the same data folder.
     pub fn restarted(self) -> Self {
-        self.app.recording.stop();
-        Self::within(self.data_dir, |_| {})
+        self.app.leakscope.stop();
+        Self::within(self.data_dir, |_| {}, limit(None))
     }
 
-    fn within(data_dir: tempfile::TempDir, change: impl FnOnce(&mut App)) -> Self {
-        let mut app = app::build(settings(data_dir.path()), true, None);
+    fn within(data_dir: tempfile::TempDir, change: impl FnOnce(&mut App), limit: Limit) -> Self {
+        let mut app = app::build(settings(data_dir.path()), true, limit);
         change(Arc::get_mut(&mut app).expect("nobody else has it yet"));
         Self { service: app::service(&app), app, data_dir }
     }
 
     /// With no limit at all, and not told to leak without one.
     pub fn unlimited() -> Self {
-        Self::with(|app| {
-            app.limit = Limit { bytes: None, source: LimitSource::None };
-            app.no_limit = false;
-        })
+        let data_dir = tempfile::tempdir().expect("a temporary folder");
+        Self::within(data_dir, |app| app.no_limit = false, NO_LIMIT)
     }
 
     pub async fn get(&self, path: &str) -> Answer {

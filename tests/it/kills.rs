@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::support::{agent, get, lab::Lab, metric, send_signal};
-use leakscope::memory::USUAL_INTERVAL;
+use leakscope::instrument::USUAL_INTERVAL;
 use serde_json::json;
 
 /// `LEAKLAB_KILLS=100` for all that was promised once; the lab waits up to 10 s after each quick death.

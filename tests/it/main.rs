@@ -13,6 +13,7 @@ mod in_process;
 
 mod cli;
 mod contract;
+mod document;
 mod errors;
 mod kills;
 mod lab;

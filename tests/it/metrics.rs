@@ -35,7 +35,7 @@ const TABLE: &[(&str, &str, &[&str])] = &[
     ("leak_entries", "gauge", &["leak"]),
     ("leak_held_bytes", "gauge", &["leak"]),
     ("leak_requests_total", "counter", &["leak"]),
-    ("leak_cache_lookups_total", "counter", &["result"]),
+    ("leak_cache_lookups_total", "counter", &["leak", "result"]),
     ("http_requests_total", "counter", &["endpoint", "method", "service", "status"]),
     ("http_request_duration_seconds", "histogram", &["endpoint", "method", "service"]),
     ("http_request_allocated_bytes_total", "counter", &["endpoint"]),
@@ -137,7 +137,10 @@ fn counters_and_leak_gauges_start_at_0() {
         }
     }
     for result in ["hit", "miss"] {
-        assert_eq!(scrape.value(&format!("leak_cache_lookups_total{{result=\"{result}\"}}")), Some(0.0));
+        assert_eq!(
+            scrape.value(&format!("leak_cache_lookups_total{{leak=\"cache\",result=\"{result}\"}}")),
+            Some(0.0)
+        );
     }
     for cause in ["limit_kill", "killed", "crashed", "stopped"] {
         let series = format!("previous_run_ends_total{{cause=\"{cause}\"}}");
@@ -164,8 +167,8 @@ fn a_leak_that_is_on_shows_with_what_it_holds() {
     assert_eq!(scrape.value("leak_entries{leak=\"cache\"}"), Some(50.0));
     assert_eq!(scrape.value("leak_held_bytes{leak=\"cache\"}"), Some(50.0 * 24.0 * 1024.0));
     assert_eq!(scrape.value("leak_requests_total{leak=\"cache\"}"), Some(50.0));
-    assert_eq!(scrape.value("leak_cache_lookups_total{result=\"miss\"}"), Some(50.0));
-    assert_eq!(scrape.value("leak_cache_lookups_total{result=\"hit\"}"), Some(0.0));
+    assert_eq!(scrape.value("leak_cache_lookups_total{leak=\"cache\",result=\"miss\"}"), Some(50.0));
+    assert_eq!(scrape.value("leak_cache_lookups_total{leak=\"cache\",result=\"hit\"}"), Some(0.0));
 }
 
 /// Bytes that requests of that route have kept.

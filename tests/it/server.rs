@@ -28,7 +28,8 @@ async fn serving() -> Serving {
 
 async fn serving_with_work(work: Duration) -> Serving {
     let data_dir = tempfile::tempdir().expect("a temporary folder");
-    let app = app::build(Settings { work, ..settings(data_dir.path()) }, true, None);
+    let app =
+        app::build(Settings { work, ..settings(data_dir.path()) }, true, leakscope::memory::limit(None));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (stop, stopped) = oneshot::channel();

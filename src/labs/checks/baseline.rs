@@ -2,11 +2,11 @@
 
 use super::super::{
     Hints, Judged, Lab, NO_NOTE, NoAnswer, Unmet,
-    evidence::{Evidence, Run},
+    evidence::{Evidence, RunEvidence},
     judge,
     measure::mib,
 };
-use crate::recording::Event;
+use crate::recording::Done;
 
 /// The lab.
 pub const LAB: Lab = Lab {
@@ -61,12 +61,12 @@ fn check(evidence: &Evidence, _: Option<&NoAnswer>) -> Judged {
 }
 
 /// Pairs of looks between which no leak was on.
-fn looks(run: &Run) -> Vec<Looks> {
+fn looks(run: &RunEvidence) -> Vec<Looks> {
     let mut before: Vec<(u64, u64)> = Vec::new();
     let mut pairs = Vec::new();
     for (_, event) in &run.events {
         match *event {
-            Event::Memory { requests, rss_bytes } => {
+            Done::Memory { requests, rss_bytes } => {
                 pairs.extend(before.iter().map(|(requests_before, before_bytes)| Looks {
                     requests: requests.saturating_sub(*requests_before),
                     before_bytes: *before_bytes,
@@ -74,7 +74,7 @@ fn looks(run: &Run) -> Vec<Looks> {
                 }));
                 before.push((requests, rss_bytes));
             }
-            Event::Switch { variant: Some(_), .. } => before.clear(),
+            Done::Switch { variant: Some(_), .. } => before.clear(),
             _ => {}
         }
     }
@@ -82,7 +82,8 @@ fn looks(run: &Run) -> Vec<Looks> {
 }
 
 fn count(evidence: &Evidence) -> String {
-    let looks = |run: &Run| run.events.iter().filter(|(_, it)| matches!(it, Event::Memory { .. })).count();
+    let looks =
+        |run: &RunEvidence| run.events.iter().filter(|(_, it)| matches!(it, Done::Memory { .. })).count();
     format!(
         "memory was looked at {} times while no leak was on",
         evidence.runs.iter().map(looks).sum::<usize>()

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{
     super::{
         Hints, Judged, Lab, NO_NOTE, Unmet,
-        evidence::{Evidence, Reading, Run},
+        evidence::{Evidence, ReadingEvidence, RunEvidence},
         judge,
         measure::{
             busy, bytes_per_request, growth_bytes, is_near, last_seconds, loads, rate, seconds, served, told,
@@ -106,7 +106,7 @@ fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
     }
 }
 
-fn judge_answer(run: &Run, load: &[Reading], answer: &Answer) -> Result<(), String> {
+fn judge_answer(run: &RunEvidence, load: &[ReadingEvidence], answer: &Answer) -> Result<(), String> {
     let bytes = bytes_per_request(load);
     if !is_near(answer.bytes_per_request, bytes, BYTES_WITHIN) {
         let off = off_by(answer.bytes_per_request, bytes);
@@ -124,7 +124,7 @@ fn judge_answer(run: &Run, load: &[Reading], answer: &Answer) -> Result<(), Stri
     Ok(())
 }
 
-fn longest(on: &[(&Run, &[Reading])]) -> String {
+fn longest(on: &[(&RunEvidence, &[ReadingEvidence])]) -> String {
     let loads = on.iter().flat_map(|(_, stretch)| busy(stretch));
     match loads.max_by(|one, other| seconds(one).total_cmp(&seconds(other))) {
         Some(load) => format!(

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{
     super::{
         Hints, Judged, Lab, NO_NOTE, Unmet,
-        evidence::{End, Evidence, Reading, Run},
+        evidence::{EndEvidence, Evidence, ReadingEvidence, RunEvidence},
         judge,
         measure::{busy, drift_bytes, is_flat, is_near, mib, rate, requests, seconds, served, told},
     },
@@ -77,15 +77,15 @@ const ANSWER_HINTS: Hints = [
 
 /// A run in which all leaks were on until the limit ended it.
 struct Kill<'a> {
-    end: &'a End,
+    end: &'a EndEvidence,
     /// Readings from when all leaks were on.
-    last: &'a [Reading],
+    last: &'a [ReadingEvidence],
 }
 
 impl Kill<'_> {
-    fn of(run: &Run) -> Option<Kill<'_>> {
+    fn of(run: &RunEvidence) -> Option<Kill<'_>> {
         let end = run.died_of_limit()?;
-        let all_on = |reading: &Reading| NAMES.iter().all(|leak| reading.leaks(leak));
+        let all_on = |reading: &ReadingEvidence| NAMES.iter().all(|leak| reading.leaks(leak));
         let last = run.stretches(all_on).pop()?;
         let is_last = last.last().map(|reading| reading.seconds) == run.readings.last().map(|it| it.seconds);
         (is_last && requests(last) > 0).then_some(Kill { end, last })
@@ -148,7 +148,7 @@ fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
 /// Each leak must have been on alone.
 fn alone(evidence: &Evidence) -> Result<(), Unmet> {
     let requests_alone = |leak: &str| -> u64 {
-        let only = |reading: &Reading| reading.leaks(leak) && reading.leaky() == 1;
+        let only = |reading: &ReadingEvidence| reading.leaks(leak) && reading.leaky() == 1;
         let stretches = evidence.runs.iter().flat_map(|run| run.stretches(only));
         stretches.map(|stretch| served(stretch, leak)).sum()
     };
@@ -166,7 +166,8 @@ fn alone(evidence: &Evidence) -> Result<(), Unmet> {
 
 fn killed(evidence: &Evidence) -> String {
     let kills = evidence.runs.iter().filter(|run| run.died_of_limit().is_some()).count();
-    let on = evidence.runs.iter().flat_map(|run| &run.readings).map(Reading::leaky).max().unwrap_or(0);
+    let on =
+        evidence.runs.iter().flat_map(|run| &run.readings).map(ReadingEvidence::leaky).max().unwrap_or(0);
     format!(
         "the limit ended the service {kills} times, never with all leaks on; at most {on} were on at once"
     )
@@ -174,12 +175,13 @@ fn killed(evidence: &Evidence) -> String {
 
 /// After a kill the fixed twins must have taken the same load, and been flat; says how they did.
 fn fixed(evidence: &Evidence, kills: &[(usize, Kill)]) -> Result<String, Unmet> {
-    let is_fixed =
-        |reading: &Reading| reading.leaky() == 0 && NAMES.iter().all(|leak| reading.variant(leak).is_some());
-    let mut best: Option<(&[Reading], bool)> = None;
+    let is_fixed = |reading: &ReadingEvidence| {
+        reading.leaky() == 0 && NAMES.iter().all(|leak| reading.variant(leak).is_some())
+    };
+    let mut best: Option<(&[ReadingEvidence], bool)> = None;
     for (at, kill) in kills {
         for stretch in evidence.runs[at + 1..].iter().flat_map(|run| run.stretches(is_fixed)) {
-            let same_load = |load: &&[Reading]| {
+            let same_load = |load: &&[ReadingEvidence]| {
                 seconds(load) >= FIXED_SECONDS - ENDS_SECONDS && rate(load) >= SAME_RATE * kill.rate()
             };
             let enough = requests(stretch) >= kill.requests() || busy(stretch).iter().any(same_load);

@@ -3,7 +3,7 @@
 
 use super::super::{
     Hints, Judged, Lab, NO_NOTE, NoAnswer, Unmet,
-    evidence::{Evidence, Reading},
+    evidence::{Evidence, ReadingEvidence},
     judge,
     measure::{FLAT_BYTES, drift_bytes, is_flat, mib, requests, served, told},
 };
@@ -64,8 +64,8 @@ enum Stage {
 }
 
 fn check(evidence: &Evidence, _: Option<&NoAnswer>) -> Judged {
-    let is_fixed = |reading: &Reading, _: &str| reading.leaky() == 0;
-    let served_by = |stretch: &[Reading], leak: &str| match stretch[0].variant(leak) {
+    let is_fixed = |reading: &ReadingEvidence, _: &str| reading.leaky() == 0;
+    let served_by = |stretch: &[ReadingEvidence], leak: &str| match stretch[0].variant(leak) {
         Some(_) => served(stretch, leak),
         None => requests(stretch),
     };
@@ -73,8 +73,9 @@ fn check(evidence: &Evidence, _: Option<&NoAnswer>) -> Judged {
 }
 
 fn check_by_yourself(evidence: &Evidence, _: Option<&NoAnswer>) -> Judged {
-    let is_mine = |reading: &Reading, leak: &str| reading.variant(leak) == Some(MINE) && reading.leaky() == 0;
-    let served_by = |stretch: &[Reading], leak: &str| match found_rate(stretch, leak) {
+    let is_mine =
+        |reading: &ReadingEvidence, leak: &str| reading.variant(leak) == Some(MINE) && reading.leaky() == 0;
+    let served_by = |stretch: &[ReadingEvidence], leak: &str| match found_rate(stretch, leak) {
         Some(rate) if rate < HIT_RATE => 0,
         _ => served(stretch, leak),
     };
@@ -83,8 +84,8 @@ fn check_by_yourself(evidence: &Evidence, _: Option<&NoAnswer>) -> Judged {
 }
 
 /// What was found of all that was looked up in a stretch; `None`: that leak looks nothing up.
-fn found_rate(stretch: &[Reading], leak: &str) -> Option<f64> {
-    let lookups = |reading: Option<&Reading>| reading?.leaks.get(leak)?.lookups;
+fn found_rate(stretch: &[ReadingEvidence], leak: &str) -> Option<f64> {
+    let lookups = |reading: Option<&ReadingEvidence>| reading?.leaks.get(leak)?.lookups;
     let (hits_before, misses_before) = lookups(stretch.first()).unwrap_or_default();
     let (hits, misses) = lookups(stretch.last())?;
     let (hits, misses) = (hits.saturating_sub(hits_before), misses.saturating_sub(misses_before));
@@ -95,13 +96,13 @@ fn found_rate(stretch: &[Reading], leak: &str) -> Option<f64> {
 fn told_of(
     evidence: &Evidence,
     seen_in: &[&str],
-    is_fixed: impl Fn(&Reading, &str) -> bool,
-    served_by: impl Fn(&[Reading], &str) -> u64,
+    is_fixed: impl Fn(&ReadingEvidence, &str) -> bool,
+    served_by: impl Fn(&[ReadingEvidence], &str) -> u64,
     with: &str,
     hints: Hints,
 ) -> Judged {
     let stages = NAMES.iter().map(|leak| {
-        let fixed = |reading: &Reading| is_fixed(reading, leak);
+        let fixed = |reading: &ReadingEvidence| is_fixed(reading, leak);
         stage(evidence, leak, seen_in, &fixed, &|stretch| served_by(stretch, leak))
     });
     let farthest = stages.reduce(|one, other| if other > one { other } else { one });
@@ -135,8 +136,8 @@ fn stage(
     evidence: &Evidence,
     leak: &str,
     seen_in: &[&str],
-    is_fixed: &dyn Fn(&Reading) -> bool,
-    served_by: &dyn Fn(&[Reading]) -> u64,
+    is_fixed: &dyn Fn(&ReadingEvidence) -> bool,
+    served_by: &dyn Fn(&[ReadingEvidence]) -> u64,
 ) -> Stage {
     let held_most =
         evidence.runs.iter().flat_map(|run| &run.readings).map(|reading| reading.held_bytes(leak)).max();
@@ -168,8 +169,8 @@ fn stage(
 }
 
 /// Where the leak held most, if that is enough to be called seen.
-fn peak<'a>(readings: &'a [Reading], leak: &str, seen_in: &[&str]) -> Option<&'a Reading> {
-    let leaking = |reading: &&Reading| {
+fn peak<'a>(readings: &'a [ReadingEvidence], leak: &str, seen_in: &[&str]) -> Option<&'a ReadingEvidence> {
+    let leaking = |reading: &&ReadingEvidence| {
         reading.held_bytes(leak) >= SEEN_BYTES
             && reading.variant(leak).is_some_and(|variant| seen_in.contains(&variant))
     };
@@ -177,7 +178,7 @@ fn peak<'a>(readings: &'a [Reading], leak: &str, seen_in: &[&str]) -> Option<&'a
 }
 
 /// What a stretch with the fix says.
-fn proof(stretch: &[Reading], served_by: &dyn Fn(&[Reading]) -> u64) -> Stage {
+fn proof(stretch: &[ReadingEvidence], served_by: &dyn Fn(&[ReadingEvidence]) -> u64) -> Stage {
     let requests = served_by(stretch);
     match (requests >= REQUESTS, is_flat(stretch)) {
         (false, _) => Stage::Back { requests },
@@ -192,7 +193,7 @@ fn proof(stretch: &[Reading], served_by: &dyn Fn(&[Reading]) -> u64) -> Stage {
 }
 
 /// Whether most of what was held at the peak is given back: by the leak, and by the heap.
-fn came_back(peak: &Reading, now: &Reading, leak: &str) -> bool {
+fn came_back(peak: &ReadingEvidence, now: &ReadingEvidence, leak: &str) -> bool {
     let given = peak.held_bytes(leak) as f64 - now.held_bytes(leak) as f64;
     let shrunk = peak.live_heap_bytes as f64 - now.live_heap_bytes as f64;
     given >= BACK * peak.held_bytes(leak) as f64 && shrunk >= BACK * given

@@ -4,11 +4,11 @@ use serde::Deserialize;
 
 use super::super::{
     Hints, Judged, Lab, Unmet,
-    evidence::{Evidence, Run},
+    evidence::{Evidence, RunEvidence},
     judge,
     measure::{growth_bytes, is_near, last_seconds, requests},
 };
-use crate::recording::Event;
+use crate::recording::Done;
 
 /// The lab.
 pub const LAB: Lab = Lab {
@@ -20,7 +20,7 @@ pub const LAB: Lab = Lab {
     judge: |evidence, answer| judge(evidence, answer, check),
     note: |evidence, answer| {
         let seconds_to_limit = answer.get("seconds_to_limit")?.as_f64()?;
-        grows(evidence).then_some(Event::Forecast { seconds_to_limit })
+        grows(evidence).then_some(Done::Forecast { seconds_to_limit })
     },
 };
 
@@ -84,9 +84,9 @@ fn check(evidence: &Evidence, _: Option<&Answer>) -> Judged {
 }
 
 /// The last one of a run: who makes many does not make the better one.
-fn last_forecast(run: &Run) -> Option<Forecast> {
+fn last_forecast(run: &RunEvidence) -> Option<Forecast> {
     let mut forecasts = run.events.iter().filter_map(|(seconds, event)| match event {
-        Event::Forecast { seconds_to_limit } => Some((*seconds, *seconds_to_limit)),
+        Done::Forecast { seconds_to_limit } => Some((*seconds, *seconds_to_limit)),
         _ => None,
     });
     let (seconds, said) = forecasts.next_back()?;
@@ -118,7 +118,7 @@ mod tests {
     /// Says so much, then the limit comes after so much.
     fn said_and_took(said: f64, took: u64) -> Story {
         let mut story = Story::new();
-        story.switch("cache", Some("leaky")).load(50, 30).event(Event::Forecast { seconds_to_limit: said });
+        story.switch("cache", Some("leaky")).load(50, 30).event(Done::Forecast { seconds_to_limit: said });
         story.load(50, took).killed_by_the_limit();
         story
     }
@@ -140,21 +140,15 @@ mod tests {
     #[test]
     fn only_the_last_forecast_of_a_run_counts_and_only_with_its_end() {
         let mut many = Story::new();
-        many.switch("cache", Some("leaky")).load(50, 30).event(Event::Forecast { seconds_to_limit: 100.0 });
+        many.switch("cache", Some("leaky")).load(50, 30).event(Done::Forecast { seconds_to_limit: 100.0 });
         assert!(!passes(&many), "it lives");
-        many.load(50, 2)
-            .event(Event::Forecast { seconds_to_limit: 200.0 })
-            .load(50, 98)
-            .killed_by_the_limit();
+        many.load(50, 2).event(Done::Forecast { seconds_to_limit: 200.0 }).load(50, 98).killed_by_the_limit();
         assert!(!passes(&many), "the last word was 200 s");
         let mut stopped = Story::new();
-        stopped
-            .switch("cache", Some("leaky"))
-            .load(50, 30)
-            .event(Event::Forecast { seconds_to_limit: 100.0 });
+        stopped.switch("cache", Some("leaky")).load(50, 30).event(Done::Forecast { seconds_to_limit: 100.0 });
         assert!(!passes(stopped.load(50, 100).end(Cause::Stopped)), "the limit did not end it");
         let mut again = said_and_took(10.0, 100);
-        again.switch("cache", Some("leaky")).load(50, 30).event(Event::Forecast { seconds_to_limit: 60.0 });
+        again.switch("cache", Some("leaky")).load(50, 30).event(Done::Forecast { seconds_to_limit: 60.0 });
         assert!(passes(again.load(50, 60).killed_by_the_limit()), "the next life is another chance");
     }
 
@@ -165,7 +159,7 @@ mod tests {
         let mut story = Story::new();
         assert_eq!(note(&story), None);
         story.switch("cache", Some("leaky")).load(50, 20);
-        assert_eq!(note(&story), Some(Event::Forecast { seconds_to_limit: 92.5 }));
+        assert_eq!(note(&story), Some(Done::Forecast { seconds_to_limit: 92.5 }));
         assert_eq!(note(story.pause(30.0)), None, "the load is over");
         assert_eq!(note(story.switch("cache", Some("fixed")).load(50, 20)), None, "it does not leak");
     }

@@ -5,12 +5,12 @@ use serde::Deserialize;
 use super::{
     super::{
         Hints, Judged, Lab, NO_NOTE, Unmet,
-        evidence::{End, Evidence, Run},
+        evidence::{EndEvidence, Evidence, RunEvidence},
         judge,
     },
     off_by,
 };
-use crate::recording::Event;
+use crate::recording::Done;
 
 /// The lab.
 pub const LAB: Lab = Lab {
@@ -53,8 +53,8 @@ const ANSWER_HINTS: Hints = [
 ];
 
 fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
-    let kills: Vec<&End> = evidence.runs.iter().filter_map(Run::died_of_limit).collect();
-    let dies_armed = |run: &Run| run.armed && run.died_of_limit().is_some();
+    let kills: Vec<&EndEvidence> = evidence.runs.iter().filter_map(RunEvidence::died_of_limit).collect();
+    let dies_armed = |run: &RunEvidence| run.armed && run.died_of_limit().is_some();
     if !evidence.runs.windows(2).any(|runs| runs.iter().all(dies_armed)) {
         let armed = evidence.runs.iter().filter(|run| dies_armed(run)).count();
         return Err(Unmet::new(
@@ -67,7 +67,7 @@ fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
         ));
     }
     let first_kill = evidence.runs.iter().position(|run| run.died_of_limit().is_some()).unwrap_or(0);
-    let reads = |run: &Run| run.events.iter().any(|(_, event)| *event == Event::PostMortem {});
+    let reads = |run: &RunEvidence| run.events.iter().any(|(_, event)| *event == Done::PostMortem {});
     let told = format!(
         "the limit ended the service {} times, twice in a row with leaks on from the start",
         kills.len()
@@ -97,7 +97,7 @@ fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
     }
 }
 
-fn judge_answer(answer: &Answer, kills: &[&End]) -> Result<(), String> {
+fn judge_answer(answer: &Answer, kills: &[&EndEvidence]) -> Result<(), String> {
     let status = STATUS_OF_SIGNAL + i64::from(libc::SIGKILL);
     if answer.exit_status != status {
         return Err(format!("{} is not its exit status", answer.exit_status));
@@ -144,7 +144,7 @@ mod tests {
         let mut story = Story::new();
         assert!(!passes(&story));
         die_armed(&mut story, Cause::LimitKill);
-        assert!(!passes(story.event(Event::PostMortem {})), "once is no loop");
+        assert!(!passes(story.event(Done::PostMortem {})), "once is no loop");
         die_armed(&mut story, Cause::LimitKill);
         assert!(passes(&story), "it was read between the two");
         check(&story.evidence(), None).expect_err("an answer is wanted");
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn ends_of_other_kinds_in_between_or_nobody_reading_fail() {
         let mut unread = Story::new();
-        unread.event(Event::PostMortem {});
+        unread.event(Done::PostMortem {});
         die_armed(&mut unread, Cause::LimitKill);
         die_armed(&mut unread, Cause::LimitKill);
         assert!(!passes(&unread), "it was read before, when there was nothing to read");
@@ -162,13 +162,13 @@ mod tests {
         for _ in 0..2 {
             not_armed.switch("cache", Some("leaky")).load(99, 100).killed_by_the_limit();
         }
-        assert!(!passes(not_armed.event(Event::PostMortem {})), "switched on by hand each time");
+        assert!(!passes(not_armed.event(Done::PostMortem {})), "switched on by hand each time");
         for cause in [Cause::Stopped, Cause::Killed] {
             let mut other = Story::new();
             die_armed(&mut other, Cause::LimitKill);
             die_armed(&mut other, cause);
             die_armed(&mut other, Cause::LimitKill);
-            assert!(!passes(other.event(Event::PostMortem {})), "{cause:?} in between");
+            assert!(!passes(other.event(Done::PostMortem {})), "{cause:?} in between");
         }
     }
 
@@ -177,7 +177,7 @@ mod tests {
         let mut story = Story::new();
         die_armed(&mut story, Cause::LimitKill);
         die_armed(&mut story, Cause::LimitKill);
-        story.event(Event::PostMortem {});
+        story.event(Done::PostMortem {});
         for wrong in [
             Answer { exit_status: 9, ..right() },
             Answer { share_of_limit: 0.7, ..right() },

@@ -4,11 +4,11 @@ use serde::Deserialize;
 
 use super::super::{
     Hints, Judged, Lab, NO_NOTE, Unmet,
-    evidence::{Evidence, Run},
+    evidence::{Evidence, RunEvidence},
     judge,
     measure::mib,
 };
-use crate::recording::Event;
+use crate::recording::Done;
 
 /// The lab.
 pub const LAB: Lab = Lab {
@@ -79,13 +79,13 @@ fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
     }
 }
 
-fn diffs(run: &Run) -> Vec<Diff<'_>> {
+fn diffs(run: &RunEvidence) -> Vec<Diff<'_>> {
     let mut baseline = None;
     let mut diffs = Vec::new();
     for (seconds, event) in &run.events {
         match event {
-            Event::Baseline { .. } => baseline = Some(*seconds),
-            Event::Diff { keep, total_growth_bytes, line } => {
+            Done::Baseline { .. } => baseline = Some(*seconds),
+            Done::Diff { keep, total_growth_bytes, line } => {
                 let since = baseline.unwrap_or(*seconds);
                 let mut between =
                     run.readings.iter().filter(|it| it.seconds >= since && it.seconds <= *seconds);
@@ -112,12 +112,12 @@ mod tests {
         check(&story.evidence(), Some(&Answer { line: line.into() })).is_ok()
     }
 
-    fn diff(growth_bytes: i64, keep: bool) -> Event {
-        Event::Diff { keep, total_growth_bytes: growth_bytes, line: Some(LINE.into()) }
+    fn diff(growth_bytes: i64, keep: bool) -> Done {
+        Done::Diff { keep, total_growth_bytes: growth_bytes, line: Some(LINE.into()) }
     }
 
-    fn baseline() -> Event {
-        Event::Baseline { total_bytes: 1 }
+    fn baseline() -> Done {
+        Done::Baseline { total_bytes: 1 }
     }
 
     #[test]

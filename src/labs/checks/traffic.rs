@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{
     super::{
         Hints, Judged, Lab, NO_NOTE, Unmet,
-        evidence::{Evidence, Reading},
+        evidence::{Evidence, ReadingEvidence},
         judge,
         measure::{bytes_per_request, growth_bytes, idle, is_near, loads, rate, requests, seconds},
     },
@@ -59,9 +59,9 @@ const ANSWER_HINTS: Hints = [
 
 /// A pause and two loads, of one leak that was on all the time.
 struct Compared<'a> {
-    idle: &'a [Reading],
-    slow: &'a [Reading],
-    fast: &'a [Reading],
+    idle: &'a [ReadingEvidence],
+    slow: &'a [ReadingEvidence],
+    fast: &'a [ReadingEvidence],
 }
 
 fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
@@ -110,13 +110,13 @@ fn check(evidence: &Evidence, answer: Option<&Answer>) -> Judged {
 }
 
 /// Every slow and fast load of a stretch, with its longest pause.
-fn compare(stretch: &[Reading]) -> Vec<Compared<'_>> {
+fn compare(stretch: &[ReadingEvidence]) -> Vec<Compared<'_>> {
     let pauses = idle(stretch, IDLE_SECONDS);
     let Some(idle) = pauses.into_iter().max_by(|one, other| seconds(one).total_cmp(&seconds(other))) else {
         return Vec::new();
     };
     let loads: Vec<_> = loads(stretch).into_iter().filter(|load| requests(load) >= REQUESTS).collect();
-    let faster = |slow: &'_ [Reading], fast: &'_ [Reading]| rate(fast) >= FASTER * rate(slow);
+    let faster = |slow: &'_ [ReadingEvidence], fast: &'_ [ReadingEvidence]| rate(fast) >= FASTER * rate(slow);
     let pairs = loads.iter().flat_map(|slow| loads.iter().map(move |fast| (*slow, *fast)));
     pairs
         .filter(|(slow, fast)| faster(slow, fast))
@@ -161,7 +161,7 @@ impl Compared<'_> {
 
     fn told(&self) -> String {
         let kib = |bytes: f64| bytes / 1024.0;
-        let load = |load: &[Reading]| {
+        let load = |load: &[ReadingEvidence]| {
             format!(
                 "{} requests at {:.0}/s grew {:.0} KiB",
                 requests(load),
@@ -179,7 +179,7 @@ impl Compared<'_> {
     }
 }
 
-fn observed(on: &[&[Reading]]) -> String {
+fn observed(on: &[&[ReadingEvidence]]) -> String {
     let pause = on.iter().flat_map(|it| idle(it, 0.0)).map(seconds).fold(0.0, f64::max);
     let mut rates: Vec<_> = on
         .iter()

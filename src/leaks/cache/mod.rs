@@ -19,6 +19,7 @@ pub(super) const FACTS: Facts = Facts {
     count_field: "entries",
     removed_field: "entries_removed",
     removed_of_all_field: "cache_entries_removed",
+    records_requests: false,
 };
 
 pub(super) fn implementations() -> Implementations {

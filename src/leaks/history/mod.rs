@@ -16,6 +16,7 @@ pub(super) const FACTS: Facts = Facts {
     count_field: "entries",
     removed_field: "records_removed",
     removed_of_all_field: "history_records_removed",
+    records_requests: true,
 };
 
 pub(super) fn implementations() -> Implementations {

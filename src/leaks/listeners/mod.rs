@@ -24,6 +24,7 @@ pub(super) const FACTS: Facts = Facts {
     count_field: "count",
     removed_field: "callbacks_removed",
     removed_of_all_field: "listeners_removed",
+    records_requests: false,
 };
 
 pub(super) fn implementations() -> Implementations {

@@ -1,20 +1,34 @@
-//! The rows that are read from the application's state at a scrape.
+//! The rows that are read at a scrape.
 //!
 //! A new row is a line in [`GAUGES`] or [`COUNTERS`] and a line in the function that knows its value.
 
+use std::sync::Arc;
+
 use leakscope::{
-    memory::{Limit, Report, Sampler},
+    Instrument,
+    memory::Report,
     recorder::{Cause, History},
-    trend::{TrendReport, Verdict},
+    trend::Verdict,
 };
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use metrics_process::Collector;
 
 use crate::{
-    app::App,
     leaks::{Registry, Variant},
+    recording::Recording,
+    telemetry::traces::Traces,
 };
+
+/// What a scrape reads. Clones share it.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "the types say what the sources are")]
+pub struct Sources {
+    pub instrument: Instrument,
+    pub leaks: Arc<Registry>,
+    pub recording: Arc<Recording>,
+    pub traces: Arc<Traces>,
+}
 
 const GAUGES: [(&str, &str); 15] = [
     ("memory_limit_bytes", "Memory limit in force; absent where there is none."),
@@ -39,22 +53,22 @@ const GAUGES: [(&str, &str); 15] = [
 
 const COUNTERS: [(&str, &str); 4] = [
     ("leak_requests_total", "Requests that a variant of the leak has served."),
-    ("leak_cache_lookups_total", "Lookups of the response cache."),
+    ("leak_cache_lookups_total", "Lookups of a leak that looks things up, such as the response cache."),
     ("previous_run_ends_total", "Ends of earlier runs that the flight recorder knows of, by cause."),
     ("trace_spans_dropped_total", "Spans dropped: the queue was full or the collector did not take them."),
 ];
 
 /// Prometheus text of every row.
-pub(super) fn render(app: &App, report: &Report) -> String {
+pub(super) fn render(sources: &Sources, report: &Report) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     with_local_recorder(&recorder, || {
         describe();
         Collector::default().collect();
-        memory(report, &app.sampler, app.limit);
-        trend(&app.trend.latest(), &app.sampler);
-        leaks(&app.leaks);
-        previous_runs(app.recording.history());
-        counter!("trace_spans_dropped_total").absolute(app.traces.dropped());
+        memory(report, &sources.instrument);
+        trend(&sources.instrument);
+        leaks(&sources.leaks);
+        previous_runs(sources.recording.history());
+        counter!("trace_spans_dropped_total").absolute(sources.traces.dropped());
     });
     recorder.handle().render()
 }
@@ -69,11 +83,11 @@ fn describe() {
     }
 }
 
-fn memory(report: &Report, sampler: &Sampler, limit: Limit) {
-    if let Some(bytes) = limit.bytes {
+fn memory(report: &Report, instrument: &Instrument) {
+    if let Some(bytes) = instrument.limit().bytes {
         gauge!("memory_limit_bytes").set(bytes as f64);
     }
-    gauge!("memory_usage_bytes").set(sampler.latest().usage_bytes as f64);
+    gauge!("memory_usage_bytes").set(instrument.latest().usage_bytes as f64);
     for part in &report.parts {
         gauge!("memory_part_bytes", "part" => part.part).set(part.bytes as f64);
     }
@@ -93,7 +107,8 @@ fn previous_runs(history: &History) {
     }
 }
 
-fn trend(report: &TrendReport, sampler: &Sampler) {
+fn trend(instrument: &Instrument) {
+    let report = instrument.latest_trend();
     let trend = &report.trend;
     for verdict in Verdict::ALL {
         let holds = if verdict == trend.verdict { 1.0 } else { 0.0 };
@@ -103,7 +118,7 @@ fn trend(report: &TrendReport, sampler: &Sampler) {
         gauge!("memory_time_to_limit_seconds").set(seconds);
     }
     let slope = trend.bytes_per_second.filter(|_| trend.verdict != Verdict::Undecided);
-    let growth = slope.map_or_else(|| sampler.growth_bytes_per_second(), |slope| slope.value);
+    let growth = slope.map_or_else(|| instrument.growth_bytes_per_second(), |slope| slope.value);
     gauge!("memory_growth_rate_bytes_per_second").set(growth);
 }
 
@@ -120,8 +135,8 @@ fn leaks(leaks: &Registry) {
         gauge!("leak_held_bytes", "leak" => name).set(held.payload_bytes as f64);
         counter!("leak_requests_total", "leak" => name).absolute(leak.requests());
         if let Some(lookups) = leak.lookups() {
-            counter!("leak_cache_lookups_total", "result" => "hit").absolute(lookups.hits);
-            counter!("leak_cache_lookups_total", "result" => "miss").absolute(lookups.misses);
+            counter!("leak_cache_lookups_total", "leak" => name, "result" => "hit").absolute(lookups.hits);
+            counter!("leak_cache_lookups_total", "leak" => name, "result" => "miss").absolute(lookups.misses);
         }
     }
 }

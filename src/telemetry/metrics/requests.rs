@@ -7,7 +7,10 @@ use std::{
 };
 
 use axum::http::{Method, StatusCode};
-use leakscope::request::{self, Measured};
+use leakscope::{
+    http::RouteTotals,
+    request::{self, Measured},
+};
 use matchit::Router;
 use metrics::{Counter, counter, describe_counter, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder, formatting::sanitize_label_value};
@@ -34,7 +37,7 @@ const METHODS: [(Method, &str); 7] = [
 ];
 
 /// Status codes that the service gives; their counters are kept at hand. Others work too, a little slower.
-const STATUSES: [u16; 12] = [200, 400, 403, 404, 405, 408, 409, 413, 415, 422, 500, 503];
+const STATUSES: [u16; 13] = [101, 200, 400, 403, 404, 405, 408, 409, 413, 415, 422, 500, 503];
 
 /// The method's place among the labels.
 pub(in crate::telemetry) fn method_index(method: &Method) -> usize {
@@ -64,10 +67,11 @@ pub(in crate::telemetry) struct Endpoint {
     /// Pattern of the route, which begins with a slash, or [`OTHER`].
     path: Arc<str>,
     series: [OnceLock<Series>; METHODS.len() + 1],
+    totals: RouteTotals,
     memory: Option<Memory>,
 }
 
-/// What a route's requests allocated and freed; what they keep is the difference.
+/// What a route's requests allocated and freed, as Prometheus sees it; what they keep is the difference.
 struct Memory {
     allocated: Counter,
     freed: Counter,
@@ -81,8 +85,12 @@ struct Series {
 
 impl Requests {
     /// Nothing recorded yet. `service` is the label of that name, `routes` are all that there are, by method and pattern:
-    /// their series exist from the start.
-    pub fn new<'a>(service: &str, routes: impl IntoIterator<Item = (Method, &'a str)>) -> Self {
+    /// their series exist from the start. `totals` gives what the requests of a pattern keep, or those that no route takes.
+    pub fn new<'a>(
+        service: &str,
+        routes: impl IntoIterator<Item = (Method, &'a str)>,
+        totals: impl Fn(Option<&str>) -> RouteTotals,
+    ) -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         with_local_recorder(&recorder, || {
             describe_counter!(REQUESTS, "Requests answered.");
@@ -90,25 +98,25 @@ impl Requests {
             describe_counter!(FREED, "Bytes that requests freed until their answers were sent.");
         });
         let mut requests = Self {
-            other: Arc::new(Endpoint::new(OTHER, &recorder)),
+            other: Arc::new(Endpoint::new(OTHER, totals(None), &recorder)),
             endpoints: Vec::new(),
             by_path: Router::new(),
             service: service.into(),
             recorder,
         };
         for (method, path) in routes {
-            let endpoint = requests.add(path);
+            let endpoint = requests.add(path, &totals);
             requests.with_counter(&endpoint, method_index(&method), StatusCode::OK, |_| {});
         }
         requests
     }
 
     /// The endpoint of that pattern, made where there is none.
-    fn add(&mut self, path: &str) -> Arc<Endpoint> {
+    fn add(&mut self, path: &str, totals: &impl Fn(Option<&str>) -> RouteTotals) -> Arc<Endpoint> {
         if let Some(known) = self.endpoints.iter().find(|endpoint| *endpoint.path == *path) {
             return Arc::clone(known);
         }
-        let endpoint = Arc::new(Endpoint::new(path, &self.recorder));
+        let endpoint = Arc::new(Endpoint::new(path, totals(Some(path)), &self.recorder));
         self.by_path.insert(path, Arc::clone(&endpoint)).expect("the service's router has taken it too");
         self.endpoints.push(Arc::clone(&endpoint));
         endpoint
@@ -116,6 +124,12 @@ impl Requests {
 
     /// Prometheus text of all series.
     pub fn render(&self) -> String {
+        for endpoint in self.endpoints.iter().chain([&self.other]) {
+            if let Some(memory) = &endpoint.memory {
+                memory.allocated.absolute(endpoint.totals.allocated_bytes());
+                memory.freed.absolute(endpoint.totals.freed_bytes());
+            }
+        }
         let mut text = self.recorder.handle().render();
         let _ = writeln!(text, "# HELP {DURATION} {DURATION_HELP}\n# TYPE {DURATION} histogram");
         for endpoint in self.endpoints.iter().chain([&self.other]) {
@@ -159,10 +173,10 @@ impl Requests {
 }
 
 impl Endpoint {
-    fn new(path: &str, recorder: &PrometheusRecorder) -> Self {
+    fn new(path: &str, totals: RouteTotals, recorder: &PrometheusRecorder) -> Self {
         let path: Arc<str> = path.into();
         let memory = request::available().is_ok().then(|| Memory::new(recorder, Arc::clone(&path)));
-        Self { path, series: [const { OnceLock::new() }; METHODS.len() + 1], memory }
+        Self { path, totals, series: [const { OnceLock::new() }; METHODS.len() + 1], memory }
     }
 
     /// Pattern of the route; `None`: no route.
@@ -176,10 +190,7 @@ impl Endpoint {
 
     /// One request over, its answer sent.
     pub fn measured(&self, measured: Measured) {
-        if let Some(memory) = &self.memory {
-            memory.allocated.increment(measured.allocated_bytes);
-            memory.freed.increment(measured.freed_bytes);
-        }
+        self.totals.add(measured);
     }
 }
 

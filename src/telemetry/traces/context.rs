@@ -108,7 +108,7 @@ impl RequestContext {
         }
     }
 
-    /// Makes this the thread's current request until the guard is dropped.
+    /// Makes this the thread's current request, for the log, until the guard is dropped.
     pub(in crate::telemetry) fn enter(&self) -> Entered {
         Entered { before: CURRENT.replace(Some(self.clone())) }
     }
@@ -144,7 +144,7 @@ thread_local! {
     static CURRENT: RefCell<Option<RequestContext>> = const { RefCell::new(None) };
 }
 
-/// The request that this thread works on now, if any: a handler's argument, and what the log adds to its lines.
+/// The request that this thread works on now, if any: what the log adds to its lines.
 pub(in crate::telemetry) fn current() -> Option<RequestContext> {
     // A thread that is ending may still log.
     CURRENT.try_with(|current| current.borrow().clone()).ok()?
@@ -164,8 +164,9 @@ impl Drop for Entered {
 impl<S: Sync> FromRequestParts<S> for RequestContext {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(current().expect("every route is wrapped by `telemetry::http::layer`"))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let context = parts.extensions.get().cloned();
+        Ok(context.expect("every route is wrapped by `telemetry::http::layer`"))
     }
 }
 

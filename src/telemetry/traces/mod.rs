@@ -78,7 +78,7 @@ fn start() -> Option<Exporting> {
         warn!(sampler, "OTEL_TRACES_SAMPLER is unknown; it wants one of {}", SAMPLERS.join(", "));
     }
     let resource = Resource::builder()
-        .with_service_name(super::service_name())
+        .with_service_name(super::ServiceName::from_env().as_str().to_owned())
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     let queue = match export::start(resource.clone()) {

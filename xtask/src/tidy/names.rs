@@ -12,7 +12,7 @@ use super::{
 const ALLOWED: &[(&str, &str)] = &[
     ("Arguments", "each command's own, in the command's module"),
     ("Error", "each room's own error, written with the room's name: `heap::Error`"),
-    ("Profiler", "without the feature `jemalloc` another one stands in its place, and says so"),
+    ("Profiler", "one is compiled with the feature `jemalloc`, the other without it"),
     ("Sample", "`memory::Sample` and `trend::Sample` are what users of 0.1 construct"),
 ];
 

@@ -22,6 +22,7 @@ use super::{
 
 /// How one place changed between two snapshots.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Growth))]
 pub struct Growth {
     /// The place, as it is in the later snapshot (zeros where it is gone).
     #[serde(flatten)]

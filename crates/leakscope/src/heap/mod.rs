@@ -40,7 +40,6 @@ mod snapshot;
 mod symbolize;
 
 pub use diff::{Growth, diff, growing};
-#[cfg(target_os = "linux")]
 #[cfg(feature = "jemalloc")]
 pub(crate) use parse::{RawProfile, parse};
 pub use pprof_file::read_pprof;
@@ -57,6 +56,7 @@ pub(crate) use {
 
 /// What the profiler can do here, decided at the start.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Status))]
 pub struct Status {
     /// Whether snapshots can be taken.
     pub enabled: bool,
@@ -70,6 +70,7 @@ pub struct Status {
 
 /// Which unwinder takes the stacks of sampled allocations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Unwinder))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Unwinder {
     /// Frame pointers: cheap.
@@ -94,6 +95,7 @@ pub enum Error {
 
 /// What to group by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::By))]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// `file:line` of the first frame of the application.

@@ -44,6 +44,7 @@ pub(crate) struct Taken {
 
 /// What one place allocated that is still held.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Site))]
 pub struct Site {
     /// `file:line`, function or file, as asked for: the key. Where the file is unknown it is the function.
     pub location: String,
@@ -70,6 +71,7 @@ pub struct Site {
 
 /// One frame of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Position))]
 pub struct Position {
     /// Function, demangled.
     pub function: String,

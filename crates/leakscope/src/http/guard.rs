@@ -6,7 +6,9 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+
+use super::Error;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +28,16 @@ impl Refused {
             Self::Host(_) => "host_not_allowed",
             Self::CrossSite(_) => "cross_site",
         }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(why: Refused) -> Self {
+        let expected = match why {
+            Refused::Host(_) => "localhost, a loopback address, or a name given to `Builder::allow_host`",
+            Refused::CrossSite(_) => "curl, or a page of a host given to `Builder::allow_host`",
+        };
+        Self::new(StatusCode::FORBIDDEN, why.code(), why.to_string(), expected)
     }
 }
 

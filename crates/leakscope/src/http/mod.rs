@@ -1,7 +1,8 @@
 //! The whole instrument over HTTP, for an axum service that mounts it: [`Leakscope`] starts it, routes and guards it.
 //!
 //! Requests are turned into questions to the other rooms, and answers into JSON, pprof or SVG; nothing is measured here.
-//! Routes of a service's own can be built from the same parts: [`Guard`], [`pprof`], [`off_runtime`].
+//! Routes of a service's own can be built from the same parts: [`Guard`], [`pprof`], [`Parameters`], [`Error`],
+//! [`off_runtime()`]. With the feature `utoipa`, `openapi()` describes the routes for a service's own document.
 //!
 //! | route | answer |
 //! |---|---|
@@ -19,13 +20,18 @@
 mod error;
 mod guard;
 mod mount;
+mod off_runtime;
+mod parts;
 pub mod pprof;
 mod query;
 mod requests;
 mod routes;
 
-pub use error::Error;
+pub use error::{Error, ErrorBody, ErrorDetail};
 pub use guard::{Guard, Refused};
 pub use mount::{Builder, Leakscope};
-pub use requests::Counted;
-pub use routes::off_runtime;
+pub use off_runtime::off_runtime;
+pub use query::{Fields, Parameters};
+pub use requests::{Counted, RouteTotals};
+#[cfg(feature = "utoipa")]
+pub use routes::openapi;

@@ -6,7 +6,7 @@ use axum::Router;
 use serde_json::{Map, Value};
 use tokio::{net::TcpListener, sync::watch};
 
-use super::{Counted, Guard, requests::Requests, routes};
+use super::{Counted, Guard, RouteTotals, parts::Parts, requests::Requests, routes};
 use crate::{
     instrument::{Instrument, InstrumentBuilder},
     memory::Limit,
@@ -33,15 +33,6 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Leakscope(Arc<Parts>);
-
-/// What the routes ask.
-pub(super) struct Parts {
-    pub instrument: Instrument,
-    pub requests: Requests,
-    pub guard: Guard,
-    problems: Vec<String>,
-    stopping: watch::Sender<bool>,
-}
 
 /// What to start, and how. Nothing needs to be set.
 #[derive(Default)]
@@ -87,7 +78,12 @@ impl Builder {
     /// # Panics
     /// If the operating system can't start a thread.
     pub fn start(self) -> Leakscope {
-        Leakscope::new(self.instrument.start(), Guard::new(self.allowed_hosts))
+        let tell = self.instrument.teller();
+        let leakscope = Leakscope::new(self.instrument.start(), Guard::new(self.allowed_hosts));
+        // The instrument has told its own.
+        let told = leakscope.instrument().problems().len();
+        leakscope.problems()[told..].iter().for_each(|problem| tell(problem));
+        leakscope
     }
 }
 
@@ -114,12 +110,12 @@ impl Leakscope {
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
         let stopping = Arc::clone(&self.0);
         let stopping = async move { stopping.stopping().await };
-        axum::serve(listener, routes::site(&self)).with_graceful_shutdown(stopping).await
+        axum::serve(listener, routes::site(&self.0)).with_graceful_shutdown(stopping).await
     }
 
     /// The [routes](super), all under `/debug` and behind the [`Guard`], to merge into a router of the program's own.
     pub fn router(&self) -> Router {
-        routes::router(self)
+        routes::router(&self.0)
     }
 
     /// Measures what each request keeps, by route, and counts requests for the trend. Put it around the program's routes
@@ -133,6 +129,12 @@ impl Leakscope {
     /// The instrument behind it.
     pub fn instrument(&self) -> &Instrument {
         &self.0.instrument
+    }
+
+    /// What the requests of the route of that pattern keep, or those that no route takes: for a middleware of the program's
+    /// own that measures requests itself, with [`request::call`], in place of [`layer`](Self::layer).
+    pub fn route_totals(&self, route: Option<&str>) -> RouteTotals {
+        self.0.requests.of(route)
     }
 
     /// What can't be done in this program, each with what would help; empty where all can.
@@ -150,28 +152,16 @@ impl Leakscope {
         self.0.instrument.recorder()
     }
 
+    /// Ends [`serve`](Self::serve), and requests to the instrument that take their time; the rest goes on until
+    /// [`stop`](Self::stop).
+    pub fn drain(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
     /// Writes down that the program stops in good order, and ends [`serve`](Self::serve).
     pub fn stop(&self) {
-        self.0.stopping.send_replace(true);
+        self.drain();
         self.0.instrument.stop();
-    }
-
-    pub(super) fn parts(&self) -> &Arc<Parts> {
-        &self.0
-    }
-}
-
-impl Parts {
-    /// Returns once the program is about to stop.
-    pub async fn stopping(&self) {
-        let mut stopping = self.stopping.subscribe();
-        let _ = stopping.wait_for(|stopping| *stopping).await; // the sender lives as long as `self`
-    }
-
-    pub fn record(&self, kind: &str, detail: Value) {
-        if let (Some(recorder), Value::Object(detail)) = (self.instrument.recorder(), detail) {
-            recorder.event(kind, detail);
-        }
     }
 }
 

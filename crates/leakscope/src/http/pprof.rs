@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde::Deserialize;
 
-use super::routes::off_runtime;
+use super::{Error, off_runtime};
 use crate::{heap, instrument::Profiles};
 
 /// Why there is no profile.
@@ -27,23 +27,24 @@ pub enum NoProfile {
     Stopping,
 }
 
-impl NoProfile {
-    /// HTTP status.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Off(_) | Self::NoBaseline => StatusCode::CONFLICT,
-            Self::Failed(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    /// A name for programs; it never changes.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Off(_) => "profiling_off",
-            Self::Failed(_) => "profile_failed",
-            Self::NoBaseline => "no_baseline",
-            Self::Stopping => "stopping",
-        }
+impl From<NoProfile> for Error {
+    fn from(why: NoProfile) -> Self {
+        use NoProfile::{Failed, NoBaseline, Off, Stopping};
+        let (status, code, expected) = match why {
+            Off(_) => {
+                let expected = "`leakscope::jemalloc!();` at the root of the program, on Linux";
+                (StatusCode::CONFLICT, "profiling_off", expected)
+            }
+            Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "profile_failed", "the same request again"),
+            NoBaseline => {
+                let expected = "the same request after POST /debug/memory/baseline";
+                (StatusCode::CONFLICT, "no_baseline", expected)
+            }
+            Stopping => {
+                (StatusCode::SERVICE_UNAVAILABLE, "stopping", "the same request after the next start")
+            }
+        };
+        Self::new(status, code, why.to_string(), expected)
     }
 }
 

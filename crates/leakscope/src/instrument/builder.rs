@@ -94,6 +94,12 @@ impl InstrumentBuilder {
         self
     }
 
+    /// Who is told what can't be done.
+    #[cfg(feature = "axum")]
+    pub(crate) fn teller(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
+        Arc::clone(&self.on_problem)
+    }
+
     /// Is told when the verdict on memory changes, within some seconds: the trend before, and the one now. It is called on
     /// the instrument's own thread, which waits for it.
     pub fn on_verdict(mut self, tell: impl Fn(&TrendReport, &TrendReport) + Send + 'static) -> Self {

@@ -88,6 +88,6 @@ impl Counters {
 
 /// Whether the counters move with what this thread allocates: there are none.
 #[cfg(feature = "tower")]
-pub(crate) fn counters_move() -> Result<(), super::NoCounters> {
-    Err(super::NoCounters::NotBuilt)
+pub(crate) fn counters_move() -> Result<(), super::Unavailable> {
+    Err(super::Unavailable::NotBuilt)
 }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
-use super::NoCounters;
+use super::Unavailable;
 
 /// Where jemalloc counts for one thread. The addresses hold as long as the thread lives.
 #[derive(Clone, Copy)]
@@ -30,12 +30,12 @@ impl Counters {
 }
 
 /// Whether the counters exist, and count what this program allocates.
-pub(crate) fn counters_move() -> Result<(), NoCounters> {
-    let counters = Counters::find().map_err(|error| NoCounters::NotCompiledIn(error.to_string()))?;
+pub(crate) fn counters_move() -> Result<(), Unavailable> {
+    let counters = Counters::find().map_err(|error| Unavailable::NoCounters(error.to_string()))?;
     // jemalloc answers even where another allocator serves the program; only its counters don't move.
     let before = counters.read();
     drop(black_box(Vec::<u8>::with_capacity(4096)));
     let after = counters.read();
     let moved = |i: usize| after[i].wrapping_sub(before[i]) >= 4096;
-    if moved(0) && moved(1) { Ok(()) } else { Err(NoCounters::NotTheAllocator) }
+    if moved(0) && moved(1) { Ok(()) } else { Err(Unavailable::NotTheAllocator) }
 }

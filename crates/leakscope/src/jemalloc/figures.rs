@@ -7,6 +7,7 @@ const THREAD_CACHE_TABLES: u64 = 28 << 10;
 
 /// jemalloc's statistics (`stats.*` of jemalloc(3)), in bytes.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Jemalloc))]
 pub struct Jemalloc {
     /// What the program holds: `allocated` less jemalloc's internal allocations and the free objects in its threads'
     /// caches, plus the small objects that the heap profiler samples, which jemalloc 5.3 leaves out (reckoned).

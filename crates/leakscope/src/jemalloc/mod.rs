@@ -53,17 +53,19 @@ pub use profiler::Profiler;
 #[cfg(feature = "jemalloc")]
 pub use purge::purge;
 
-/// Why this thread's counters of allocated bytes say nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why requests can't be measured in this program.
 #[cfg(feature = "tower")]
-pub(crate) enum NoCounters {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
     /// leakscope was built without its feature `jemalloc`.
-    #[cfg_attr(feature = "jemalloc", expect(dead_code, reason = "only said where the feature is off"))]
+    #[error("leakscope was built without its feature `jemalloc`")]
     NotBuilt,
     /// The program's allocator is another one.
-    #[cfg_attr(not(feature = "jemalloc"), expect(dead_code, reason = "only said where the feature is on"))]
+    #[error(
+        "jemalloc is not this program's allocator: set `#[global_allocator]` to `tikv_jemallocator::Jemalloc`"
+    )]
     NotTheAllocator,
-    /// jemalloc was built without statistics; what it says.
-    #[cfg_attr(not(feature = "jemalloc"), expect(dead_code, reason = "only said where the feature is on"))]
-    NotCompiledIn(String),
+    /// jemalloc was built without statistics.
+    #[error("jemalloc has no per-thread counters ({0}): build tikv-jemallocator with the feature `stats`")]
+    NoCounters(String),
 }

@@ -20,6 +20,7 @@ use crate::{jemalloc, proc::CgroupMemory};
 
 /// Memory of this process, of its cgroup and of its allocator at one moment, with the parts that sum to RSS.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Report))]
 pub struct Report {
     /// What the kernel says of the process.
     pub process: ProcessMemory,
@@ -35,6 +36,7 @@ pub struct Report {
 
 /// What the kernel says of the process. All figures in bytes or plain counts.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::ProcessMemory))]
 pub struct ProcessMemory {
     /// Process id.
     pub pid: u32,
@@ -73,6 +75,7 @@ pub struct ProcessMemory {
 ///
 /// Those of jemalloc are absent where it is not the program's allocator; the heap is unaccounted then.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Part))]
 pub struct Part {
     /// Name as in the metric `memory_part_bytes{part}`.
     pub part: &'static str,
@@ -84,6 +87,7 @@ pub struct Part {
 
 /// How far a figure can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Quality))]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
     /// Read from the kernel or the allocator.
@@ -94,6 +98,7 @@ pub enum Quality {
 
 /// A source that could not be read.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Missing))]
 pub struct Missing {
     /// What was looked for.
     pub source: &'static str,
@@ -103,6 +108,7 @@ pub struct Missing {
 
 /// The memory limit that would end this process, and who enforces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Limit))]
 pub struct Limit {
     /// Bytes; `None`: no limit.
     pub bytes: Option<u64>,
@@ -112,6 +118,7 @@ pub struct Limit {
 
 /// Who enforces a memory limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::LimitSource))]
 pub enum LimitSource {
     /// The kernel, cgroup v1.
     #[serde(rename = "cgroup-v1")]

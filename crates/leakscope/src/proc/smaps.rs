@@ -64,13 +64,15 @@ impl Smaps {
     /// Parses the text of `smaps`. Lines of another kind are passed over.
     pub(super) fn parse(mut source: impl BufRead) -> io::Result<Self> {
         let mut smaps = Self::default();
-        let mut line = String::new();
-        while source.read_line(&mut line)? > 0 {
+        let mut bytes = Vec::new();
+        while source.read_until(b'\n', &mut bytes)? > 0 {
+            // The name of a file may be any bytes.
+            let line = String::from_utf8_lossy(&bytes);
             match line.split_once(':') {
                 Some((key, value)) if !key.contains(' ') => smaps.field(key, value),
                 _ => smaps.mappings.extend(parse_header(&line)),
             }
-            line.clear();
+            bytes.clear();
         }
         Ok(smaps)
     }
@@ -189,6 +191,14 @@ Rss:                  20 kB
         assert!(!code.writable && !code.inaccessible && !code.noreserve);
         assert!(guard.inaccessible && !guard.noreserve);
         assert!(heap.writable && heap.noreserve && heap.len() == 0x7ff000);
+    }
+
+    #[test]
+    fn a_file_name_that_is_no_text_costs_nothing() {
+        let text = b"7f0000000000-7f0000001000 r--p 00000000 fe:00 7  /opt/caf\xe9\nRss:  4 kB\n";
+        let smaps = Smaps::parse(&text[..]).expect("any bytes");
+        assert_eq!((smaps.mappings.len(), smaps.mappings[0].backing), (1, Backing::File));
+        assert_eq!(smaps.rss_bytes, 4096);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Cause))]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// Killed for its memory limit.
@@ -33,6 +34,7 @@ impl Cause {
 
 /// How sure a cause is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Certainty))]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
     /// Whoever did it or saw it wrote it down.

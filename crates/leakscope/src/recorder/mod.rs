@@ -46,5 +46,5 @@ pub(crate) use readings::PACE;
 pub use readings::Reading;
 pub(crate) use recording::Config;
 pub use recording::Recorder;
-pub use runs::{Event, Run, runs};
+pub use runs::{ProgramEvent, Run, runs};
 pub use witness::Witness;

@@ -1,6 +1,6 @@
 //! What ended a run and what it looked like then: a pure function of what the recorder, and perhaps a supervisor, wrote.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
@@ -12,11 +12,12 @@ use super::{
 };
 use crate::{
     quantity::{self, Observation},
-    trend,
+    trend::{self, TrendReport},
 };
 
 /// What was left of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::PostMortem))]
 pub struct PostMortem {
     /// Why it ended.
     pub cause: Cause,
@@ -28,17 +29,21 @@ pub struct PostMortem {
     pub signal: Option<String>,
     /// The last that is known of its memory.
     pub at: At,
-    /// The trend at the end, in the form of [`trend::TrendReport`]; `None` without samples.
-    pub trend: Option<Value>,
+    /// The trend at the end. `None` without samples, and where another version wrote it in another form.
+    #[serde(default, deserialize_with = "if_it_fits")]
+    pub trend: Option<TrendReport>,
     /// The lines that held most in the last heap profile, which since the start is what they have grown by.
     pub growing: Vec<Growing>,
     /// What the last profile is, or why there is none.
     pub profile: String,
     /// The program's state as it last told it.
+    #[cfg_attr(feature = "utoipa", schema(value_type = HashMap<String, serde_json::Value>))]
     pub state: Map<String, Value>,
     /// The settings that it started with.
+    #[cfg_attr(feature = "utoipa", schema(value_type = HashMap<String, serde_json::Value>))]
     pub settings: Map<String, Value>,
     /// The last things that were written down, oldest first: thresholds, profiles and the program's own events.
+    #[cfg_attr(feature = "utoipa", schema(value_type = Vec<HashMap<String, serde_json::Value>>))]
     pub events: Vec<Value>,
     /// Which run: a number that grows.
     pub run: u64,
@@ -67,6 +72,7 @@ impl From<&PostMortem> for End {
 
 /// The last that is known of a run's memory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::At))]
 pub struct At {
     /// Resident set size in the last sample.
     pub rss_bytes: Option<u64>,
@@ -86,6 +92,7 @@ pub struct At {
 
 /// One line of the last heap profile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Growing))]
 pub struct Growing {
     /// `file:line`.
     pub location: String,
@@ -254,7 +261,7 @@ fn share(part: Option<u64>, whole: Option<u64>) -> Option<f64> {
 }
 
 /// The trend wants a sample a second.
-fn trend_at_end(samples: &[Observation], limit_bytes: Option<u64>) -> Option<Value> {
+fn trend_at_end(samples: &[Observation], limit_bytes: Option<u64>) -> Option<TrendReport> {
     let last = samples.last()?;
     let mut thinned: Vec<Observation> = samples
         .iter()
@@ -270,7 +277,13 @@ fn trend_at_end(samples: &[Observation], limit_bytes: Option<u64>) -> Option<Val
         .take_while(|sample| last.seconds - sample.seconds <= trend::Config::default().window_seconds)
         .collect();
     thinned.reverse();
-    serde_json::to_value(quantity::report(&thinned, limit_bytes, &trend::Config::default())).ok()
+    Some(quantity::report(&thinned, limit_bytes, &trend::Config::default()))
+}
+
+/// A trend in another form than today's must not cost the rest of a post-mortem.
+fn if_it_fits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TrendReport>, D::Error> {
+    let trend = Option::<Value>::deserialize(deserializer)?;
+    Ok(trend.and_then(|trend| serde_json::from_value(trend).ok()))
 }
 
 fn last_events(events: &[Entry]) -> Vec<Value> {

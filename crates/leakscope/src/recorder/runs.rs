@@ -26,12 +26,12 @@ pub struct Run {
     /// With the time in milliseconds since the Unix epoch, oldest first. Where one is missing, nothing had moved.
     pub readings: Vec<(u64, Reading)>,
     /// The program's own events, oldest first.
-    pub events: Vec<Event>,
+    pub events: Vec<ProgramEvent>,
 }
 
 /// Something that the program wrote down.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub struct ProgramEvent {
     /// When, in milliseconds since the Unix epoch.
     pub unix_ms: u64,
     /// What the program called it.
@@ -51,7 +51,7 @@ impl From<RunEntries> for Run {
     fn from(run: RunEntries) -> Self {
         let events = run.events.into_iter().filter_map(|entry| match entry.what {
             What::Program { kind, detail } => {
-                Some(Event { unix_ms: entry.unix_ms.unwrap_or_default(), kind, detail })
+                Some(ProgramEvent { unix_ms: entry.unix_ms.unwrap_or_default(), kind, detail })
             }
             _ => None,
         });

@@ -9,18 +9,19 @@ use super::{
     end::End,
     entry::{self, Entry, RunEntries, Start, What},
     journal::{Contents, HEADER_BYTES, Journal, LONGEST_PAYLOAD_BYTES, framed},
-    post_mortem::{self, LastProfile},
+    post_mortem::{self, LastProfile, PostMortem},
     readings::{PACE, Reading},
     recording::SEGMENT_BYTES,
-    ring::{self, Recorded, Ring, SLOTS},
+    ring::Recorded,
     witness::{Dated, Witness},
 };
 use crate::{
-    memory::{LIVE_HEAP, RSS, UNACCOUNTED, USAGE},
+    memory::{RSS, USAGE},
     quantity::Observation,
+    trend::Verdict,
 };
 
-const NO_MOVE: fn(String) = |message| panic!("{message}");
+pub(super) const NO_MOVE: fn(String) = |message| panic!("{message}");
 
 fn journal(folder: &Path) -> Journal {
     Journal::open(folder, 1 << 16, &mut { NO_MOVE }).expect("a folder that can be written")
@@ -121,95 +122,11 @@ fn two_segments_bound_the_journal_and_its_descriptor_stays() {
     assert_eq!(kept, newest, "the newest, without a gap");
 }
 
-fn observation(seconds: f64, usage_bytes: u64) -> Observation {
+pub(super) fn observation(seconds: f64, usage_bytes: u64) -> Observation {
     let unix_ms = 1_000_000 + (seconds * 1e3) as u64;
     Observation::new(seconds, unix_ms, 0, |quantity| {
         [RSS, USAGE].contains(&quantity.name).then_some(usage_bytes as i64)
     })
-}
-
-#[test]
-fn the_ring_keeps_the_newest_samples_and_a_torn_slot_is_one_less() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut ring = Ring::open(folder.path(), &mut { NO_MOVE }).unwrap();
-    let length = fs::metadata(folder.path().join("samples")).unwrap().len();
-    for number in 0..SLOTS + 10 {
-        ring.push(1, observation(number as f64, number)).unwrap();
-    }
-    drop(ring);
-    let mut ring = Ring::open(folder.path(), &mut { NO_MOVE }).unwrap();
-    let negative = Observation::new(0.5, 7, 9, |quantity| (quantity.name == UNACCOUNTED).then_some(-5));
-    ring.push(2, negative).unwrap();
-    let path = folder.path().join("samples");
-    assert_eq!(fs::metadata(&path).unwrap().len(), length, "it does not grow");
-    let samples = ring::read(folder.path()).unwrap();
-    let sequences: Vec<_> = samples.iter().map(|sample| sample.sequence).collect();
-    assert_eq!(sequences, (11..SLOTS + 11).collect::<Vec<_>>());
-    let last = *samples.last().unwrap();
-    assert_eq!(last, Recorded { sequence: SLOTS + 10, run: 2, observation: negative });
-
-    let bytes = fs::read(&path).unwrap();
-    let header_bytes = bytes.len() % SLOTS as usize;
-    let slot_bytes = bytes.len() / SLOTS as usize;
-    for at in 0..header_bytes + 4 * slot_bytes {
-        let mut broken = bytes.clone();
-        broken[at] ^= 1;
-        fs::write(&path, broken).unwrap();
-        let read = ring::read(folder.path());
-        if at < header_bytes {
-            assert!(read.map_or(true, |samples| samples.is_empty()), "flipped at {at}");
-            continue;
-        }
-        // The last four bytes of a slot are not used.
-        let lost = usize::from((at - header_bytes) % slot_bytes < slot_bytes - 4);
-        assert_eq!(read.unwrap().len(), SLOTS as usize - lost, "flipped at {at}");
-    }
-    for cut in [0, 3, 15, 16, 50, header_bytes - 1, header_bytes + slot_bytes, bytes.len() - 1] {
-        fs::write(&path, &bytes[..cut]).unwrap();
-        let _ = ring::read(folder.path());
-        Ring::open(folder.path(), &mut { NO_MOVE }).unwrap().push(3, observation(0.0, 1)).unwrap();
-        assert_eq!(ring::read(folder.path()).unwrap().last().map(|last| last.run), Some(3), "cut at {cut}");
-    }
-}
-
-/// A slot as the first format had it: its nine numbers and their CRC.
-fn slot_of_format_1(words: [i64; 9]) -> Vec<u8> {
-    let mut slot: Vec<u8> = words.into_iter().flat_map(i64::to_le_bytes).collect();
-    slot.extend(u64::from(crc32fast::hash(&slot)).to_le_bytes());
-    slot
-}
-
-#[test]
-fn samples_of_the_first_format_are_read_and_then_begun_anew() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("samples");
-    // Sequence, run, milliseconds, seconds, RSS, live heap, usage, unaccounted, requests.
-    let words = [41, 5, 1_000, 2.5_f64.to_bits() as i64, 400, 100, 300, -7, 12];
-    let file = [b"leakscope-r\n".to_vec(), 1_u32.to_le_bytes().to_vec(), slot_of_format_1(words)].concat();
-    fs::write(&path, file).unwrap();
-    let read = ring::read(folder.path()).unwrap();
-    let [Recorded { sequence: 41, run: 5, observation }] = read[..] else { panic!("{read:?}") };
-    assert_eq!((observation.seconds, observation.unix_ms, observation.requests), (2.5, 1_000, 12));
-    let values = [RSS, LIVE_HEAP, USAGE, UNACCOUNTED, "open_descriptors"].map(|name| observation.value(name));
-    assert_eq!(values, [Some(400), Some(100), Some(300), Some(-7), None]);
-
-    Ring::open(folder.path(), &mut { NO_MOVE }).unwrap().push(6, observation).unwrap();
-    let sequences: Vec<_> = ring::read(folder.path()).unwrap().iter().map(|sample| sample.sequence).collect();
-    assert_eq!(sequences, [42]);
-}
-
-#[test]
-fn samples_of_a_later_format_are_refused_and_moved_aside() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("samples");
-    let later = [b"leakscope-r\n".to_vec(), 3_u32.to_le_bytes().to_vec(), vec![1; 500]].concat();
-    fs::write(&path, &later).unwrap();
-    let refused = ring::read(folder.path()).unwrap_err();
-    assert!(refused.contains("format 3, and this build reads formats 1 to 2"), "{refused}");
-    let mut said = Vec::new();
-    Ring::open(folder.path(), &mut |message| said.push(message)).unwrap();
-    assert!(said.len() == 1 && said[0].contains("samples.foreign"), "{said:?}");
-    assert_eq!(fs::read(folder.path().join("samples.foreign")).unwrap(), later, "nothing is lost");
 }
 
 const RUN: u64 = 1_000_000;
@@ -383,11 +300,22 @@ fn the_figures_are_the_last_ones_and_their_age_is_told() {
     assert_eq!((at.uptime_seconds, at.sample_age_seconds), (Some(12.5), Some(0.5)));
     assert_eq!(post_mortem.state["on"], json!(["cache"]));
     assert_eq!(post_mortem.settings["work_ms"], json!(10));
-    assert_eq!(post_mortem.trend.as_ref().map(|trend| &trend["verdict"]), Some(&Value::from("undecided")));
+    assert_eq!(post_mortem.trend.as_ref().map(|trend| trend.trend.verdict), Some(Verdict::Undecided));
 
     let post_mortem = judged(&[], &[400, 500], None, (Cause::Killed, Certainty::Likely));
     assert_eq!(post_mortem.at.limit_share, Some(0.5));
     assert_eq!(post_mortem.at.uptime_seconds, Some(12.0), "until the last sample");
     assert_eq!(post_mortem.at.sample_age_seconds, Some(48.0), "until the next start");
     assert_eq!(post_mortem.ended_unix_ms, None);
+}
+
+#[test]
+fn a_trend_in_another_versions_form_costs_only_the_trend() {
+    let post_mortem = judged(&[], &[400, 500], None, (Cause::Killed, Certainty::Likely));
+    let mut written = serde_json::to_value(&post_mortem).expect("JSON");
+    let read: PostMortem = serde_json::from_value(written.clone()).expect("its own form");
+    assert_eq!(read, post_mortem);
+    written["trend"] = json!({ "verdict": "sinking" });
+    let read: PostMortem = serde_json::from_value(written).expect("the rest fits");
+    assert_eq!(read, PostMortem { trend: None, ..post_mortem });
 }

@@ -72,6 +72,7 @@ mod thread;
 
 use std::fmt;
 
+pub use crate::jemalloc::Unavailable;
 pub use body::{RequestBody, ResponseBody};
 pub use layer::{Accounted, RequestAccounting, ResponseFuture, call};
 pub use thread::available;
@@ -155,22 +156,6 @@ impl<F: FnOnce(Measured) + Send + Sync + 'static> Sink for F {
     fn finish(self, measured: Measured) {
         self(measured);
     }
-}
-
-/// Why requests can't be measured in this program.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// leakscope was built without its feature `jemalloc`.
-    #[error("leakscope was built without its feature `jemalloc`")]
-    NotBuilt,
-    /// The program's allocator is another one.
-    #[error(
-        "jemalloc is not this program's allocator: set `#[global_allocator]` to `tikv_jemallocator::Jemalloc`"
-    )]
-    NotTheAllocator,
-    /// jemalloc was built without statistics.
-    #[error("jemalloc has no per-thread counters ({0}): build tikv-jemallocator with the feature `stats`")]
-    NoCounters(String),
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Unavailable;
-use crate::jemalloc::{Counters, NoCounters, counters_move};
+use crate::jemalloc::{Counters, counters_move};
 
 /// Bytes allocated and freed, in jemalloc's size classes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,14 +65,7 @@ fn now() -> Flow {
 /// Says why request accounting can't work in this program.
 pub fn available() -> Result<(), Unavailable> {
     static ANSWER: OnceLock<Result<(), Unavailable>> = OnceLock::new();
-    let answer = || {
-        counters_move().map_err(|why| match why {
-            NoCounters::NotBuilt => Unavailable::NotBuilt,
-            NoCounters::NotTheAllocator => Unavailable::NotTheAllocator,
-            NoCounters::NotCompiledIn(error) => Unavailable::NoCounters(error),
-        })
-    };
-    ANSWER.get_or_init(answer).clone()
+    ANSWER.get_or_init(counters_move).clone()
 }
 
 /// What has been counted for one owner, on whatever threads.

@@ -62,6 +62,7 @@ impl Default for Config {
 
 /// A figure with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Interval))]
 pub struct Interval {
     /// Best estimate.
     pub value: f64,
@@ -73,6 +74,7 @@ pub struct Interval {
 
 /// Bytes that stay for each request, with the share of the series' variance that requests explain.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::PerRequest))]
 pub struct PerRequest {
     /// Bytes per request, with its 95 % interval.
     #[serde(flatten)]
@@ -83,6 +85,7 @@ pub struct PerRequest {
 
 /// What one series says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Trend))]
 pub struct Trend {
     /// The answer.
     pub verdict: Verdict,

@@ -17,6 +17,7 @@ pub(crate) const NEGLIGIBLE_RSS_BYTES: f64 = 16.0 * NEGLIGIBLE_BYTES;
 
 /// What a quantity is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Unit))]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// Bytes.
@@ -40,6 +41,7 @@ pub(crate) struct Column {
 
 /// The trend of one quantity, in its unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::SeriesTrend))]
 #[serde(untagged)]
 pub enum SeriesTrend {
     /// Of something that is counted.
@@ -50,6 +52,7 @@ pub enum SeriesTrend {
 
 /// What one series of counts says. The fields mean what those of [`Trend`] do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::CountTrend))]
 pub struct CountTrend {
     /// Always `count`.
     pub unit: Unit,
@@ -100,6 +103,7 @@ impl SeriesTrend {
 
 /// Which quantity an answer rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Basis))]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Live heap.
@@ -112,6 +116,7 @@ pub enum Basis {
 
 /// The answer to "when does it run out?".
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::TrendReport))]
 pub struct TrendReport {
     /// The trend of the quantity named by `basis`.
     #[serde(flatten)]

@@ -26,6 +26,7 @@ const CLEARLY: f64 = 3.0;
 
 /// Whether memory grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Verdict))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It grows, and nothing seen says that it stops.
@@ -52,6 +53,7 @@ impl Verdict {
 
 /// What would decide an undecided series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::DecidesIn))]
 pub struct DecidesIn {
     /// About so many more seconds of samples.
     pub seconds: f64,

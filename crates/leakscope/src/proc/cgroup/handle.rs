@@ -22,6 +22,7 @@ pub struct Cgroup {
 
 /// What a memory cgroup says of itself, in bytes or plain counts.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::CgroupMemory))]
 pub struct CgroupMemory {
     /// `1` or `2`.
     pub version: u8,

@@ -2,12 +2,11 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -19,8 +18,8 @@ use leakscope::{
 };
 use serde_json::{Map, Value};
 
-mod crash;
 mod disk;
+mod patients;
 
 const FOLDER: &str = "LEAKSCOPE_TEST_FOLDER";
 const LIMIT_BYTES: u64 = 160 << 20;
@@ -58,33 +57,18 @@ fn record(folder: &Path) -> (Recording, Arc<Mutex<Vec<String>>>) {
 /// Runs the ignored test `patient` of this room as a process that records into `folder`.
 fn start(patient: &str, folder: &Path) -> Child {
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", &format!("recorder::{patient}"), "--ignored", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            &format!("recorder::patients::{patient}"),
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
-}
-
-fn folder_of_patient() -> Recording {
-    record(Path::new(&env::var_os(FOLDER).expect("started by a test"))).0
-}
-
-fn say(text: impl std::fmt::Display) {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).unwrap();
-}
-
-#[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_busy() {
-    let recording = folder_of_patient();
-    for number in 0_u64.. {
-        recording.served(number);
-        recording.recorder().set_state(map("number", number));
-        say(format_args!("number {number}"));
-        recording.recorder().event("done", map("padding", "x".repeat(300)));
-    }
 }
 
 #[test]
@@ -171,37 +155,53 @@ fn a_kill_at_any_moment_loses_nothing_that_was_said() {
     assert!(judged > 0);
 }
 
+#[track_caller]
+fn crashes(patient: &str, written: &str, ends_by: i32) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = start(patient, folder.path()).wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.signal(), Some(ends_by), "{stderr}");
+    let history = History::settle(folder.path());
+    let newest = &history.post_mortems[0];
+    assert_eq!(
+        (newest.cause, newest.certainty),
+        (Cause::Crashed, Certainty::Certain),
+        "{:?}",
+        newest.evidence
+    );
+    assert_eq!(newest.signal.as_deref(), Some(written));
+    assert_eq!(history.ends(Cause::Crashed), 1);
+    stderr
+}
+
 #[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_grows() {
-    let recording = folder_of_patient();
-    recording.recorder().set_state(map("on", "growth"));
-    let mut held = Vec::new();
-    let started = Instant::now();
-    // 100 MB/s, past the limit: then as whoever enforces it.
-    for number in 1_u64.. {
-        grow(&mut held);
-        recording.served(number);
-        let bytes = number * (256 << 10);
-        if bytes >= LIMIT_BYTES {
-            // SAFETY: raise(3) takes a plain number.
-            unsafe { libc::raise(libc::SIGKILL) };
-        }
-        let due = Duration::from_secs_f64(bytes as f64 / 1e8);
-        thread::sleep(due.saturating_sub(started.elapsed()));
-    }
+fn a_crash_is_written_down_and_ends_as_it_would_have() {
+    crashes("patient_abort", "SIGABRT", libc::SIGABRT);
+    crashes("patient_segv", "SIGSEGV", libc::SIGSEGV);
+    crashes("patient_bus", "SIGBUS", libc::SIGBUS);
+    crashes("patient_trap", "SIGTRAP", libc::SIGTRAP);
+    crashes("patient_divides", "SIGFPE", libc::SIGFPE);
+    crashes("patient_illegal", "SIGILL", libc::SIGILL);
+    // std tells the overflow by its handler, which ours goes on to, and aborts.
+    let stderr = crashes("patient_overflow", "SIGSEGV", libc::SIGABRT);
+    assert!(stderr.contains("has overflowed its stack"), "{stderr}");
+}
+
+#[test]
+fn an_exit_that_was_not_announced_is_no_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = start("patient_exits", folder.path()).wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let newest = History::settle(folder.path()).post_mortems.remove(0);
+    assert_eq!((newest.cause, newest.certainty), (Cause::Stopped, Certainty::Certain), "{newest:?}");
+    assert!(newest.evidence[0].contains("exited by itself"), "{newest:?}");
 }
 
 #[track_caller]
 fn assert_is_growth_site(location: &str) {
-    let line = location.strip_prefix("crates/leakscope/tests/it/recorder/mod.rs:").expect(location);
-    let source = include_str!("mod.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
+    let line = location.strip_prefix("crates/leakscope/tests/it/recorder/patients.rs:").expect(location);
+    let source = include_str!("patients.rs").lines().nth(line.parse::<usize>().unwrap() - 1).unwrap();
     assert!(source.contains("vec![1; 8 << 10]"), "{source}");
-}
-
-#[inline(never)]
-fn grow(held: &mut Vec<Vec<u8>>) {
-    held.extend((0..32).map(|_| vec![1; 8 << 10]));
 }
 
 #[test]
@@ -282,20 +282,6 @@ fn the_last_ten_are_kept_and_all_are_counted() {
     assert_eq!(history.post_mortems.len(), 10);
     assert_eq!(history.ends(Cause::Stopped), 13);
     assert!(history.post_mortems.is_sorted_by(|newer, older| newer.run > older.run));
-}
-
-#[test]
-#[ignore = "run by a test below, in a process of its own"]
-fn patient_without_a_limit() {
-    let folder = env::var_os(FOLDER).expect("started by a test");
-    let limit = Limit { bytes: None, source: LimitSource::None };
-    let _instrument = Instrument::builder().record_in(folder).limit(limit).on_problem(|_| ()).start();
-    let mut held = Vec::new();
-    loop {
-        grow(&mut held);
-        say(format_args!("{} KiB", held.len() * 8));
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]
