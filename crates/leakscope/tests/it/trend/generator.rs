@@ -3,8 +3,8 @@
 use fastrand::Rng;
 use leakscope::trend::Sample;
 
-/// Seconds in each series, at one sample a second: two windows.
-pub const SECONDS: usize = 600;
+/// Seconds in each series, at one sample a second: two windows, and what settles last.
+pub const SECONDS: usize = 640;
 
 /// A normal deviate (Box and Muller).
 pub fn normal(rng: &mut Rng) -> f64 {
