@@ -188,6 +188,8 @@ pub async fn serve(
     tell_previous_end(&app);
     arm(&app);
     let (service, draining) = (service(&app), health::draining_routes(app.lifecycle.clone()));
+    // Describing the routes takes megabytes for a moment; they would show in what the service is first seen to hold.
+    memory::purge();
     app.lifecycle.enter(Phase::Ready);
     tracing::info!(%address, "listening");
     let stop = async {

@@ -260,7 +260,8 @@ async fn the_trend_of_a_service_that_just_started_is_undecided_and_says_what_dec
             "time_to_limit_seconds",
             "requests_to_limit",
         ];
-        for series in ["live_heap", "rss", "unaccounted"] {
+        // This test's own program does not allocate with jemalloc, so there is no live heap.
+        for series in ["rss", "unaccounted"] {
             assert_fields(&trend["series"][series], &fields);
         }
         fields.extend(["basis", "series"]);

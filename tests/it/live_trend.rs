@@ -142,3 +142,12 @@ impl Drop for Load {
         let _ = self.child.wait();
     }
 }
+
+#[test]
+fn the_trend_has_a_series_for_each_quantity_of_the_running_service() {
+    let service = Service::start(&[]);
+    let series = service.ok("/admin/memory/trend")["series"].clone();
+    let names: Vec<_> = series.as_object().expect("a map by name").keys().cloned().collect();
+    assert_eq!(names, ["live_heap", "open_descriptors", "rss", "unaccounted"]);
+    assert_eq!(series["open_descriptors"]["unit"], "count");
+}

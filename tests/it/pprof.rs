@@ -117,7 +117,7 @@ fn a_stopping_service_does_not_wait_for_a_profile_of_growth() {
     waiting.set_read_timeout(Some(crate::support::PATIENCE)).expect("not zero");
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).expect("an answer, and the connection's end");
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("draining"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
 }
 
 #[test]

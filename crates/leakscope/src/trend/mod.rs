@@ -98,8 +98,10 @@ pub struct Trend {
     /// Seconds of the newest straight stretch: what the figures below rest on.
     pub stretch_seconds: f64,
     /// Standard deviation of the samples around the line, in bytes.
+    #[cfg_attr(feature = "utoipa", schema(required = true))]
     pub noise_bytes: Option<f64>,
     /// Growth per second. Where requests drive it: bytes per request times the window's mean request rate.
+    #[cfg_attr(feature = "utoipa", schema(required = true))]
     pub bytes_per_second: Option<Interval>,
     /// Growth per request; `None` where no requests were served.
     pub bytes_per_request: Option<PerRequest>,
