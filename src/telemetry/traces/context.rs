@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use super::ids::{self, Ids};
 
-/// Attributes of a server span, those of three leaks included: room for all from the start.
+/// Attributes of a server span without those of the leaks that it met, which are few: room for all from the start.
 const ATTRIBUTES: usize = 13;
 
 /// The ids of one request, and its span where spans are made. A handler takes it as an argument.

@@ -37,9 +37,9 @@ pub const CRATES: &[Crate] = &[
             room("trend", &["memory"]),
             room("quantity", &["jemalloc", "lock", "memory", "proc", "trend"]),
             room("recorder", &["heap", "lock", "memory", "proc", "quantity", "trend"]),
-            room("request", &["jemalloc", "lock"]),
+            room("request", &["jemalloc"]),
             room("instrument", &["heap", "jemalloc", "lock", "memory", "quantity", "recorder", "trend"]),
-            room("http", &["heap", "instrument", "lock", "memory", "recorder", "request", "trend"]),
+            room("http", &["heap", "instrument", "memory", "recorder", "request", "trend"]),
         ],
     },
     Crate {

@@ -32,7 +32,12 @@ impl From<NoProfile> for Error {
         use NoProfile::{Failed, NoBaseline, Off, Stopping};
         let (status, code, expected) = match why {
             Off(_) => {
-                let expected = "`leakscope::jemalloc!();` at the root of the program, on Linux";
+                let expected = match cfg!(feature = "jemalloc") {
+                    true => "`leakscope::jemalloc!();` at the root of the program, on Linux",
+                    false => {
+                        "leakscope with its feature `jemalloc`, and `leakscope::jemalloc!();` at the root of the program"
+                    }
+                };
                 (StatusCode::CONFLICT, "profiling_off", expected)
             }
             Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "profile_failed", "the same request again"),

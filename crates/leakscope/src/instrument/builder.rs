@@ -56,8 +56,8 @@ impl InstrumentBuilder {
         self
     }
 
-    /// The program's own figures for each [reading](crate::recorder::Reading). Asked every two seconds and at each event,
-    /// whatever the program does meanwhile.
+    /// The program's own figures for each [reading](crate::recorder::Reading). It is asked every two seconds and at each event,
+    /// also while the program is busy.
     pub fn figures(mut self, figures: impl Fn() -> Map<String, Value> + Send + Sync + 'static) -> Self {
         self.figures = Box::new(figures);
         self
@@ -101,7 +101,7 @@ impl InstrumentBuilder {
     }
 
     /// Is told when the verdict on memory changes, within some seconds: the trend before, and the one now. It is called on
-    /// the instrument's own thread, which waits for it.
+    /// the instrument's own thread: until it returns, nothing is sampled, and no heap profile is written at a threshold.
     pub fn on_verdict(mut self, tell: impl Fn(&TrendReport, &TrendReport) + Send + 'static) -> Self {
         self.on_verdict = Box::new(tell);
         self

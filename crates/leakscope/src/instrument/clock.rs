@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -16,8 +17,10 @@ use crate::{
 /// Time between two readings of the slow quantities.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// Somebody who wants to see an observation each `pace`, the first at once.
+/// Somebody who wants to see an observation each `pace`.
 pub(super) struct Subscriber {
+    /// Time from the start to the first one.
+    pub first: Duration,
     pub pace: Duration,
     pub see: Box<dyn FnMut(&Observation) + Send>,
 }
@@ -52,13 +55,13 @@ impl Clock {
         Ok(Self { stop, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Ends the thread, and waits for it.
+    /// Ends the thread, and waits for it, unless this is that thread: one of the program's own closures may call it.
     pub fn stop(&self) {
         *lock(&self.stop.stopped) = true;
         self.stop.changed.notify_all();
-        if let Some(thread) = lock(&self.thread).take() {
-            // A panic there was in one of the program's own closures, and has been printed.
-            let _ = thread.join();
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            let _ = thread.join(); // what panics there is caught there
         }
     }
 }
@@ -71,30 +74,52 @@ impl Drop for Clock {
 
 fn run(stop: &Stop, observer: &Observer, subscribers: Vec<Subscriber>, lookout: Option<Arc<Mutex<Lookout>>>) {
     let start = Instant::now();
-    let mut look_due = start;
+    let mut looks = Looks { lookout, due: start };
     let mut slow_due = start + SLOW;
-    let mut subscribers: Vec<_> = subscribers.into_iter().map(|subscriber| (start, subscriber)).collect();
+    let mut subscribers: Vec<_> =
+        subscribers.into_iter().map(|subscriber| (start + subscriber.first, subscriber)).collect();
     loop {
+        looks.if_due(observer);
         let now = Instant::now();
-        if let Some(lookout) = lookout.as_ref().filter(|_| look_due <= now) {
-            look_due = now + lock(lookout).look(observer.usage_bytes());
-        }
         if slow_due <= now {
             observer.read_slow();
             slow_due = later(slow_due, SLOW, now);
+            looks.if_due(observer);
         }
         if subscribers.iter().any(|(due, _)| *due <= now) {
             let observation = observer.now();
             for (due, subscriber) in subscribers.iter_mut().filter(|(due, _)| *due <= now) {
-                (subscriber.see)(&observation);
+                // A panic there is in one of the program's own closures, and has been printed. The others go on.
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| (subscriber.see)(&observation)));
                 *due = later(*due, subscriber.pace, now);
+                looks.if_due(observer);
             }
         }
-        let looks = lookout.is_some().then_some(look_due);
-        let next = subscribers.iter().map(|(due, _)| *due).chain([slow_due]).chain(looks).min();
+        let next = subscribers.iter().map(|(due, _)| *due).chain([slow_due]).chain(looks.next()).min();
         if stop.comes_before(next.unwrap_or(slow_due)) {
             return;
         }
+    }
+}
+
+/// The looks at usage, which go on between everything else that the clock does.
+struct Looks {
+    lookout: Option<Arc<Mutex<Lookout>>>,
+    due: Instant,
+}
+
+impl Looks {
+    fn if_due(&mut self, observer: &Observer) {
+        let now = Instant::now();
+        if let Some(lookout) = self.lookout.as_ref().filter(|_| self.due <= now) {
+            let look = || lock(lookout).look(observer.usage_bytes());
+            let pause = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or(SLOW);
+            self.due = now + pause;
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.lookout.is_some().then_some(self.due)
     }
 }
 

@@ -43,8 +43,9 @@ impl Profiles {
     /// Those of [`Profiler::snapshot`].
     pub fn take(&self) -> Result<Arc<Snapshot>, Error> {
         lock(&self.undisturbed).get_or_insert_with(|| Arc::new(memory::report()));
+        let disturbed = Disturbed(&self.undisturbed);
         let taken = self.profiler.snapshot();
-        *lock(&self.undisturbed) = None;
+        drop(disturbed);
         *lock(&self.last) = Some(taken.clone());
         taken
     }
@@ -84,5 +85,14 @@ impl Profiles {
             *baseline = Some(Arc::clone(&now));
         }
         Ok(Compared { base, now })
+    }
+}
+
+/// While it lives, a snapshot is being taken; also if that panics, memory is read again afterwards.
+struct Disturbed<'a>(&'a Mutex<Option<Arc<Report>>>);
+
+impl Drop for Disturbed<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
     }
 }

@@ -9,7 +9,7 @@ const GROWTH_WINDOW: Duration = Duration::from_secs(30);
 
 /// Time between samples that suits a service: the trend wants about one a second.
 pub const USUAL_INTERVAL: Duration = Duration::from_secs(1);
-/// Samples that suit a service: half an hour of them, the longest window that a trend is asked for, in 115 KiB.
+/// Samples that suit a service: half an hour of them, the longest window that a trend is asked for, in 113 KiB.
 pub const USUAL_CAPACITY: usize = 1_800;
 
 /// Never empty.

@@ -77,8 +77,16 @@ impl Instrument {
         } = builder;
         let limit = builder.limit.unwrap_or_else(|| memory::limit(None));
         let profiler = Profiler::start();
-        let problems = problems(profiler.status());
+        let mut problems = problems(profiler.status());
         problems.iter().for_each(|problem| on_problem(problem));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let on_problem: Arc<dyn Fn(&str) + Send + Sync> = Arc::new({
+            let told = Arc::clone(&told);
+            move |problem| {
+                on_problem(problem);
+                lock(&told).push(problem.to_owned());
+            }
+        });
         let observer = Arc::new(Observer::new(limit, Arc::clone(&requests)));
         let recorder = folder.map(|folder| {
             Arc::new(Recorder::start(recorder::Config {
@@ -90,6 +98,7 @@ impl Instrument {
                 on_problem,
             }))
         });
+        problems.append(&mut lock(&told));
         // What judging the last run took goes back before the first sample.
         purge_thread();
         let ring = Arc::new(Mutex::new(Ring::new(capacity, observer.now())));
@@ -103,6 +112,7 @@ impl Instrument {
         });
         let mut subscribers = vec![
             Subscriber {
+                first: interval, // the ring has the one of the start
                 pace: interval,
                 see: Box::new({
                     let ring = Arc::clone(&ring);
@@ -110,6 +120,7 @@ impl Instrument {
                 }),
             },
             Subscriber {
+                first: watch::PACE,
                 pace: watch::PACE,
                 see: Box::new({
                     let (ring, trend, lookout) = (Arc::clone(&ring), Arc::clone(&trend), lookout.clone());
@@ -179,7 +190,7 @@ impl Instrument {
         &self.0.requests
     }
 
-    /// What can't be done in this program, each with what would help; empty where all can.
+    /// What could not be done at the start, each with what would help; empty where all can.
     pub fn problems(&self) -> &[String] {
         &self.0.problems
     }
@@ -222,8 +233,12 @@ fn recording((recorder, lookout): (&Arc<Recorder>, Arc<Mutex<Lookout>>)) -> [Sub
         lock(&lookout).live_heap_is(now.live_heap_bytes());
     };
     [
-        Subscriber { pace: RECORDED, see: Box::new(sampled) },
-        Subscriber { pace: recorder::PACE, see: Box::new(move |now| readings.read(now)) },
+        Subscriber { first: Duration::ZERO, pace: RECORDED, see: Box::new(sampled) },
+        Subscriber {
+            first: Duration::ZERO,
+            pace: recorder::PACE,
+            see: Box::new(move |now| readings.read(now)),
+        },
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -10,6 +10,7 @@ use std::{
 
 use super::{Observation, Pace, moment::Moment};
 use crate::{
+    lock::lock,
     memory::{Limit, LimitSource},
     proc::{Cgroup, Process},
 };
@@ -93,6 +94,6 @@ impl Observer {
     }
 
     fn slow(&self) -> MutexGuard<'_, Observation> {
-        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slow)
     }
 }

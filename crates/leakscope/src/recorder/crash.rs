@@ -23,6 +23,8 @@ const COUNT: usize = 6;
 struct Installed {
     /// The journal: [`retire`] keeps it open, so that the number can't come to mean another file.
     journal: RawFd,
+    /// The process that records: a child that it forks has the handlers too, and nothing to write down.
+    pid: libc::pid_t,
     /// For each signal the record to write and the action that was there before.
     signals: [(Vec<u8>, libc::sigaction); COUNT],
     /// The record of an exit.
@@ -49,9 +51,14 @@ pub(super) fn install(journal: RawFd, records: [Vec<u8>; COUNT], exit: Vec<u8>) 
     }
     // All is in place before the first signal can come.
     INSTALLED
-        .set(Installed { journal, signals, exit })
+        .set(Installed { journal, pid: this_process(), signals, exit })
         .map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
-    RECORDING.store(true, SeqCst);
+    let installed = set_handlers();
+    RECORDING.store(installed.is_ok(), SeqCst);
+    installed
+}
+
+fn set_handlers() -> io::Result<()> {
     let mut action = default_action();
     action.sa_sigaction = handle as *const () as libc::sighandler_t;
     // On the thread's alternate stack: the ordinary one may be what overflowed.
@@ -69,10 +76,20 @@ pub(super) fn install(journal: RawFd, records: [Vec<u8>; COUNT], exit: Vec<u8>) 
     Ok(())
 }
 
-/// From now on a crash or an exit is nobody's to write down. Takes the journal that was installed: a handler may be about to write.
+/// After this, crashes and exits are not recorded. Takes the journal that was installed: a handler may be about to write.
 pub(super) fn retire(journal: OwnedFd) {
     RECORDING.store(false, SeqCst);
-    let _ = RETIRED.set(journal); // installed once, so retired once
+    keep_open(journal);
+}
+
+/// Keeps the journal that was installed, so that a crash or an exit that comes later is still written down.
+pub(super) fn keep_open(journal: OwnedFd) {
+    let _ = RETIRED.set(journal); // installed once, so given here once
+}
+
+fn this_process() -> libc::pid_t {
+    // SAFETY: getpid(2) is async-signal-safe and always succeeds.
+    unsafe { libc::getpid() }
 }
 
 fn default_action() -> libc::sigaction {
@@ -81,7 +98,7 @@ fn default_action() -> libc::sigaction {
 }
 
 fn write(installed: &Installed, record: &[u8]) {
-    if RECORDING.load(SeqCst) {
+    if RECORDING.load(SeqCst) && installed.pid == this_process() {
         // SAFETY: write(2) is async-signal-safe; the buffer is valid and is not changed any more.
         unsafe { libc::write(installed.journal, record.as_ptr().cast(), record.len()) };
     }

@@ -47,15 +47,18 @@ impl History {
     /// The same where the caller knows that no process records into the folder, such as a supervisor whose child has ended:
     /// what is judged is written down too, for good.
     pub fn settle(folder: &Path) -> Self {
-        let (mut history, written) = Self::judge_and_write(folder);
+        let (mut history, written) = Self::judge_and_write(folder, |_| false);
         if let Err(error) = written {
             history.problems.push(format!("{} can't be written: {error}", folder.join(NAME).display()));
         }
         history
     }
 
-    pub(super) fn judge_and_write(folder: &Path) -> (Self, io::Result<()>) {
-        let history = Self::judged(folder, |_| false);
+    pub(super) fn judge_and_write(
+        folder: &Path,
+        is_alive: impl Fn(&RunEntries) -> bool,
+    ) -> (Self, io::Result<()>) {
+        let history = Self::judged(folder, is_alive);
         let written = history.write(folder);
         (history, written)
     }
@@ -139,6 +142,6 @@ fn last_profile(folder: &Path, run: &RunEntries) -> LastProfile {
 }
 
 /// Whether the process of a run is still there: its number, and its start, since numbers come again.
-fn is_alive(run: &RunEntries) -> bool {
+pub(super) fn is_alive(run: &RunEntries) -> bool {
     Process::recorded(run.start.pid, run.start.ticks).is_alive()
 }

@@ -2,7 +2,7 @@
 //! names the lines after the process is gone.
 //!
 //! There are four: usage passes a threshold of the limit; the live heap has doubled since the last profile; the trend turns
-//! to growing; and every minute while it stays so. The first is the only one that needs a limit.
+//! to growing; and every minute while it stays so, as long as the live heap has grown. Only the first needs a limit.
 
 use std::{
     fs,
@@ -28,9 +28,9 @@ const NEAR: f64 = (PERCENT[0] - 20) as f64 / 100.0;
 
 /// The live heap of a small program doubles often, by nothing that matters.
 const LEAST_DOUBLED_BYTES: u64 = 8 << 20;
-/// Time between two profiles while memory grows,
+/// Least time between two profiles of a program whose memory grows.
 const WHILE_GROWING: Duration = Duration::from_secs(60);
-/// if the live heap has grown by this share of itself meanwhile.
+/// Another profile is worth writing if the live heap has grown by this share of itself.
 const WORTH_ANOTHER: f64 = 0.05;
 
 /// Heap profiles kept, the newest ones.
@@ -95,10 +95,7 @@ impl Lookout {
         self.live_heap_bytes = bytes;
         if bytes >= 2 * self.then_bytes && bytes - self.then_bytes >= LEAST_DOUBLED_BYTES {
             self.write_profile(None, "the live heap had doubled since the profile before");
-        } else if self.grows
-            && self.then.elapsed() >= WHILE_GROWING
-            && bytes as f64 >= (1.0 + WORTH_ANOTHER) * self.then_bytes as f64
-        {
+        } else if self.grows && self.then.elapsed() >= WHILE_GROWING && self.is_worth_another() {
             self.write_profile(None, "memory had been growing for another minute");
         }
     }
@@ -106,9 +103,14 @@ impl Lookout {
     /// Takes the verdict as it is now.
     pub fn verdict_is(&mut self, verdict: Verdict) {
         let grew = std::mem::replace(&mut self.grows, verdict == Verdict::Growing);
-        if self.grows && !grew {
+        // A verdict that goes to and fro must not drive out the profiles before.
+        if self.grows && !grew && self.is_worth_another() {
             self.write_profile(None, "the trend turned to growing");
         }
+    }
+
+    fn is_worth_another(&self) -> bool {
+        self.live_heap_bytes as f64 >= (1.0 + WORTH_ANOTHER) * self.then_bytes as f64
     }
 
     fn write_profile(&mut self, percent: Option<u8>, when: &str) {

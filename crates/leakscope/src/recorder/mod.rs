@@ -1,5 +1,5 @@
-//! What was left? A flight recorder: a journal of events and a ring of samples on disk, the raw heap profile when memory
-//! runs out, and at the next start a post-mortem.
+//! What was left? A flight recorder: a journal of events and a ring of samples on disk, raw heap profiles (at thresholds of
+//! the limit, when the live heap has doubled, while memory grows), and at the next start a post-mortem.
 //!
 //! It knows nothing of the program: settings, state and events are JSON that it keeps and hands back. What it writes
 //! survives the death of the process at any byte, by SIGKILL too, and is bounded: two segments of a journal (1 MiB: more than
@@ -8,9 +8,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `journal`, `journal.old` | records: starts, stops, crashes, the program's events and readings; [`runs()`] reads them |
+//! | `journal`, `journal.old` | records: starts, stops, exits, crashes, the program's events and readings; [`runs()`] reads them |
 //! | `samples` | four samples a second |
 //! | `lock` | held by the process that records |
+//! | `*.draft` | a file that is being written |
+//! | `*.foreign`, `journal*.format-N` | what was found here and could not be read, moved aside |
 //! | `heap-*.heap` | raw profiles, for [`crate::heap::read_profile`] |
 //! | `supervisor.json` | what a supervising process saw of the end: [`Witness`] |
 //! | `post-mortems.json` | the last ends and their counts: [`History`] |

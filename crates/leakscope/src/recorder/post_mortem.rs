@@ -200,8 +200,9 @@ fn find_cause(run: &RunEntries, samples: &[Observation], witness: Option<&Dated>
         return found(Crashed, Certain, Some(signal), says);
     }
     if run.exited && witness.is_none() {
-        let says = "the process exited by itself: main returned, or something called exit, before it had said that it stops";
-        return found(Stopped, Certain, None, says.to_owned());
+        let says = "the process exited by itself before it had said that it stops (main returned, or something called exit), and \
+                    nobody saw its exit code";
+        return found(Stopped, Likely, None, says.to_owned());
     }
     let (inferred, reason) = infer(run, samples);
     let Some(Dated { witness: seen, .. }) = witness else {

@@ -15,8 +15,8 @@ const MOVED_BYTES: u64 = 256 << 10;
 
 /// Where the program stood at one moment.
 ///
-/// With 130 bytes of the program's own figures the journal holds more than an hour of readings at the full pace; without
-/// any, two. Their names are short for that.
+/// The journal holds two hours of readings at the full pace, and more than an hour where the program's own figures take 130
+/// bytes. The names are short for that.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// Requests served since the run's start.

@@ -4,6 +4,7 @@ use std::{
     fmt::Display,
     fs::{self, File, TryLockError},
     io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -17,7 +18,7 @@ use super::{
     crash,
     entry::{Entry, Start, What},
     files::unix_ms_now,
-    history::History,
+    history::{History, is_alive},
     journal::{self, Journal},
     readings::Reading,
     ring::Ring,
@@ -72,18 +73,19 @@ enum Claim {
     Ours(File),
     /// Another recorder holds it.
     Taken,
-    /// The folder can't be made or written, or its file system knows no locks.
-    NotToBeHad,
+    /// The folder can't be made or written, or its file system knows no locks: whether another process records there can only
+    /// be told by its start in the journal.
+    Unavailable,
 }
 
 fn claim(folder: &Path) -> Claim {
     let opened = fs::create_dir_all(folder)
         .and_then(|()| File::options().create(true).truncate(false).write(true).open(folder.join("lock")));
-    let Ok(file) = opened else { return Claim::NotToBeHad };
+    let Ok(file) = opened else { return Claim::Unavailable };
     match file.try_lock() {
         Ok(()) => Claim::Ours(file),
         Err(TryLockError::WouldBlock) => Claim::Taken,
-        Err(TryLockError::Error(_)) => Claim::NotToBeHad,
+        Err(TryLockError::Error(_)) => Claim::Unavailable,
     }
 }
 
@@ -99,14 +101,15 @@ impl Recorder {
     /// for what it did itself (SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP), which write the crash down and go on to what
     /// was installed before; the first recorder of a process has them.
     ///
-    /// Never fails: what is not to be had is told, and the program goes on without it. Blocks for some milliseconds, and
+    /// Never fails: what can't be done is told, and the program goes on without it. Blocks for some milliseconds, and
     /// for up to half a second where a heap profile of the last run has to be symbolized.
     pub(crate) fn start(config: Config) -> Self {
         let Config { folder, limit_bytes, settings, observer, figures, on_problem } = config;
         let claim = claim(&folder);
         let (history, written) = match claim {
             Claim::Taken => (History::read(&folder), Ok(())),
-            _ => History::judge_and_write(&folder),
+            Claim::Ours(_) => History::judge_and_write(&folder, |_| false),
+            Claim::Unavailable => History::judge_and_write(&folder, is_alive),
         };
         let last = history.post_mortems.first().map_or(0, |last| last.run);
         let mut recorder = Self {
@@ -138,7 +141,7 @@ impl Recorder {
                 return recorder;
             }
             Claim::Ours(file) => recorder.claim = Mutex::new(Some(file)),
-            Claim::NotToBeHad => {}
+            Claim::Unavailable => {}
         }
         let process = Process::this();
         let start = recorder.entry(What::Start(Start {
@@ -174,13 +177,18 @@ impl Recorder {
     }
 
     fn take_reading(&self, observe: impl FnOnce() -> Observation) {
-        // Held meanwhile: readings are written in the order in which they are taken.
+        // The program is asked before the lock is taken: it may call the recorder.
+        let program = (self.figures)();
+        // Held while it is written: readings are written in the order in which they are taken.
         let mut last = lock(&self.last_reading);
-        let now = Reading::new(&observe(), (self.figures)());
-        if now.has_moved_from(&last) {
-            last.clone_from(&now);
-            self.append(What::Reading(now));
+        let now = Reading::new(&observe(), program);
+        if !now.has_moved_from(&last) {
+            return;
         }
+        last.clone_from(&now);
+        let written = self.write(self.entry(What::Reading(now)));
+        drop(last);
+        self.warn_of(written);
     }
 
     /// Writes an event of the program's own down, with a reading before it, if anything has moved. Blocks for the disk; at
@@ -198,11 +206,11 @@ impl Recorder {
 
     /// Writes an observation to the samples on disk.
     pub(crate) fn sample(&self, observation: &Observation) {
-        if let Some(ring) = lock(&self.ring).as_mut()
-            && let Err(error) = ring.push(self.run, *observation)
-        {
-            self.warn(error);
-        }
+        let written = match lock(&self.ring).as_mut() {
+            Some(ring) => ring.push(self.run, *observation),
+            None => Ok(()),
+        };
+        self.warn_of(written);
     }
 
     /// Writes down that the program stops in good order. What comes later is not recorded.
@@ -210,7 +218,7 @@ impl Recorder {
         self.sample(&self.observer.now());
         self.read_now();
         self.append(What::Stop);
-        self.close();
+        self.close(crash::retire);
     }
 
     /// Whether there is something to record into.
@@ -223,7 +231,13 @@ impl Recorder {
     }
 
     pub(super) fn append(&self, what: What) {
-        self.write(self.entry(what));
+        self.warn_of(self.write(self.entry(what)));
+    }
+
+    fn warn_of(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.warn(error);
+        }
     }
 
     /// Says once that the disk can't be written.
@@ -237,14 +251,15 @@ impl Recorder {
         }
     }
 
-    fn close(&self) {
+    /// Lets the folder go, once nothing writes into it any more. The handlers' journal is given to `hand_over`.
+    fn close(&self, hand_over: fn(OwnedFd)) {
         *lock(&self.ring) = None;
-        *lock(&self.claim) = None;
         if let Some(book) = lock(&self.journal).take()
             && self.is_crash_recorder
         {
-            crash::retire(book.journal.into_descriptor());
+            hand_over(book.journal.into_descriptor());
         }
+        *lock(&self.claim) = None;
     }
 
     fn entry(&self, what: What) -> Entry {
@@ -280,34 +295,31 @@ impl Recorder {
     /// Writes the end of the last run down beside its events: the post-mortems that are kept are fewer than the runs.
     fn tell_end(&self) {
         if let Some(last) = self.history.post_mortems.first() {
-            self.write(Entry { run: last.run, ..self.entry(What::Ended(last.into())) });
+            self.warn_of(self.write(Entry { run: last.run, ..self.entry(What::Ended(last.into())) }));
         }
     }
 
-    fn write(&self, entry: Entry) {
+    fn write(&self, entry: Entry) -> io::Result<()> {
         let mut journal = lock(&self.journal);
-        let Some(book) = journal.as_mut() else { return };
+        let Some(book) = journal.as_mut() else { return Ok(()) };
         let payload = entry.payload();
         if let What::State { .. } = entry.what {
             book.state = Some(entry);
         }
-        let written = if book.journal.is_full(payload.len()) {
+        if book.journal.is_full(payload.len()) {
             let carried = [Some(&book.start), book.state.as_ref()].into_iter().flatten();
             let carried: Vec<_> = carried.map(Entry::payload).chain([payload]).collect();
             book.journal.turn_over(&carried)
         } else {
             book.journal.append(&payload)
-        };
-        drop(journal);
-        if let Err(error) = written {
-            self.warn(error);
         }
     }
 }
 
 impl Drop for Recorder {
-    /// Without a stop there is none in the journal: the post-mortem will look for another cause.
+    /// Without a stop there is none in the journal: the post-mortem will look for another cause, and an exit that follows is
+    /// still written down.
     fn drop(&mut self) {
-        self.close();
+        self.close(crash::keep_open);
     }
 }

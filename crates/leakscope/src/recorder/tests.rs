@@ -258,7 +258,7 @@ fn who_wrote_it_down_is_certain() {
     use Certainty::Certain;
     let killed = libc::SIGKILL;
     judged(&[entry(What::Stop)], &[100], None, (Stopped, Certain));
-    judged(&[entry(What::Exit)], &[990], None, (Stopped, Certain));
+    judged(&[entry(What::Exit)], &[990], None, (Stopped, Certainty::Likely));
     // Who saw the exit code knows more.
     judged(&[entry(What::Exit)], &[100], Some(witness(None, Some(101), Some(false))), (Crashed, Certain));
     let crash = judged(&[entry(What::Crash { signal: libc::SIGBUS })], &[999], None, (Crashed, Certain));

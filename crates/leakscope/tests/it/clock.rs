@@ -107,3 +107,56 @@ fn sampling_takes_no_memory_over_time() {
         assert!(grown < 4096, "2000 samples took {grown} bytes");
     });
 }
+
+#[test]
+fn a_panic_in_a_closure_of_the_program_stops_nothing_else() {
+    crate::support::alone(
+        "clock::a_panic_in_a_closure_of_the_program_stops_nothing_else",
+        UNPROFILED,
+        || {
+            let folder = tempfile::tempdir().unwrap();
+            let asked = Arc::new(AtomicU64::new(0));
+            let instrument = Instrument::builder()
+                .record_in(folder.path())
+                .figures({
+                    let asked = Arc::clone(&asked);
+                    move || {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                        panic!("the program's own")
+                    }
+                })
+                .sample_every(Duration::from_millis(1))
+                .on_problem(|_| ())
+                .start();
+            eventually("two readings", || asked.load(Ordering::Relaxed) >= 2);
+            let last = instrument.latest().seconds;
+            eventually("another sample", || instrument.latest().seconds > last);
+        },
+    );
+}
+
+#[test]
+fn a_closure_of_the_program_may_stop_the_instrument() {
+    crate::support::alone("clock::a_closure_of_the_program_may_stop_the_instrument", UNPROFILED, || {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Arc::new(std::sync::OnceLock::<Instrument>::new());
+        let stopped = Arc::new(AtomicU64::new(0));
+        let figures = {
+            let (running, stopped) = (Arc::clone(&running), Arc::clone(&stopped));
+            move || {
+                // Once: to stop takes a last reading, which asks for the figures.
+                if let Some(instrument) = running.get()
+                    && stopped.fetch_add(1, Ordering::Relaxed) == 0
+                {
+                    instrument.stop();
+                    stopped.fetch_add(1, Ordering::Relaxed);
+                }
+                serde_json::Map::new()
+            }
+        };
+        let builder = Instrument::builder().record_in(folder.path()).figures(figures);
+        assert!(running.set(builder.on_problem(|_| ()).start()).is_ok());
+        eventually("it came back from stopping", || stopped.load(Ordering::Relaxed) >= 3);
+        eventually("the thread has ended", || !has_thread());
+    });
+}

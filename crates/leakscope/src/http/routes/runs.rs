@@ -66,7 +66,7 @@ fn not_recorded() -> Error {
 #[derive(Serialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Requests))]
 pub(super) struct Requests {
-    /// Requests that came in since the start.
+    /// Requests since the start, as the layer counts them, or as the program itself does.
     requests: u64,
     /// Why they are not measured, where they are not.
     problem: Option<String>,

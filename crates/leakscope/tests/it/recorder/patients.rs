@@ -99,6 +99,13 @@ fn patient_overflow() {
 
 #[test]
 #[ignore = "run by another test, in a process of its own"]
+fn patient_returns() {
+    // The recorder is dropped, and the program ends as one whose main returns.
+    let _recorder = folder_of_patient();
+}
+
+#[test]
+#[ignore = "run by another test, in a process of its own"]
 fn patient_exits() {
     let _recorder = folder_of_patient();
     std::process::exit(3);
