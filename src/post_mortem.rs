@@ -2,7 +2,7 @@
 
 use indicatif::{BinaryBytes, HumanCount};
 use leakscope::{
-    recorder::{At, Cause, Certainty, Growing, PostMortem},
+    recorder::{At, Cause, Certainty, Growing, PostMortem, RunEvent},
     trend::TrendReport,
 };
 use serde::Serialize;
@@ -39,8 +39,7 @@ pub struct EndOfRun {
     #[schema(value_type = HashMap<String, Value>)]
     settings: Map<String, Value>,
     /// The last things that were written down, the oldest first.
-    #[schema(value_type = Vec<HashMap<String, Value>>)]
-    events: Vec<Value>,
+    events: Vec<RunEvent>,
     /// Process id.
     pid: u32,
     /// Build id of the program.

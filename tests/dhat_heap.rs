@@ -11,7 +11,8 @@ use support::Service;
 fn a_profile_is_written_and_the_reports_say_that_jemalloc_is_not_there() {
     let service = Service::start(&[]);
     service.post("/admin/leaks/cache", r#"{"enabled":true}"#);
-    service.drive("/api/data", 100, 1);
+    // More than describing the routes takes for a moment at the start: dhat tells what was held when most was.
+    service.drive("/api/data", 300, 1);
 
     let memory = service.ok("/admin/memory");
     assert!(memory["jemalloc"].is_null(), "{memory:#}");
@@ -37,5 +38,5 @@ fn a_profile_is_written_and_the_reports_say_that_jemalloc_is_not_there() {
     // Each request's response is kept in two buffers of 12 KiB: `gb` are a place's bytes when most was held.
     let places = profile["pps"].as_array().expect("a list of places");
     let kept = places.iter().map(|place| place["gb"].as_u64().expect("a number")).max();
-    assert!(kept >= Some(100 * 12 * 1024), "{kept:?}");
+    assert!(kept >= Some(300 * 12 * 1024), "{kept:?}");
 }

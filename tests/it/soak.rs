@@ -65,6 +65,22 @@ fn an_idle_service_is_small() {
     assert!(rss <= 16 * MIB, "{rss} bytes");
 }
 
+/// Docker lets a container lock 8 MiB unless told otherwise. The service locks its code; what does not fit is read again and
+/// again near the memory limit, and the service hangs where it should be killed.
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "of the release build: run by the gate"]
+fn the_code_fits_into_what_docker_lets_a_container_lock() {
+    let service = Service::start(&[]);
+    let process = leakscope::proc::Process::of(service.pid()).expect("it runs");
+    let program = std::fs::read_link(format!("/proc/{}/exe", service.pid())).expect("it runs");
+    let mappings = process.code_mappings().expect("Linux tells them");
+    let code = mappings.iter().filter(|mapping| mapping.path == program);
+    let bytes: u64 = code.map(|mapping| mapping.end - mapping.start).sum();
+    assert!(bytes > 1 << 20, "{mappings:?}");
+    assert!(bytes <= 8 << 20, "{bytes} bytes of code");
+}
+
 #[test]
 fn readings_of_memory_do_not_show_the_reading() {
     let service = Service::start(&[]);

@@ -32,6 +32,7 @@ mod post_mortem;
 mod readings;
 mod recording;
 mod ring;
+mod run_event;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -48,5 +49,6 @@ pub(crate) use readings::PACE;
 pub use readings::Reading;
 pub(crate) use recording::Config;
 pub use recording::Recorder;
+pub use run_event::RunEvent;
 pub use runs::{ProgramEvent, Run, runs};
 pub use witness::Witness;

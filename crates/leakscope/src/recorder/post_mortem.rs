@@ -8,6 +8,7 @@ use super::{
     end::End,
     entry::{Entry, RunEntries},
     ring::Recorded,
+    run_event::RunEvent,
     witness::Dated,
 };
 use crate::{
@@ -43,8 +44,7 @@ pub struct PostMortem {
     #[cfg_attr(feature = "utoipa", schema(value_type = HashMap<String, serde_json::Value>))]
     pub settings: Map<String, Value>,
     /// The last things that were written down, oldest first: thresholds, profiles and the program's own events.
-    #[cfg_attr(feature = "utoipa", schema(value_type = Vec<HashMap<String, serde_json::Value>>))]
-    pub events: Vec<Value>,
+    pub events: Vec<RunEvent>,
     /// Which run: a number that grows.
     pub run: u64,
     /// Process id.
@@ -287,7 +287,7 @@ fn if_it_fits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Trend
     Ok(trend.and_then(|trend| serde_json::from_value(trend).ok()))
 }
 
-fn last_events(events: &[Entry]) -> Vec<Value> {
+fn last_events(events: &[Entry]) -> Vec<RunEvent> {
     let from = events.len().saturating_sub(EVENTS);
-    events[from..].iter().filter_map(|event| serde_json::to_value(event).ok()).collect()
+    events[from..].iter().filter_map(RunEvent::of).collect()
 }

@@ -238,16 +238,13 @@ fn at_100_mb_per_second_there_is_a_profile_and_it_names_the_line() {
     assert_is_growth_site(&first.location);
     assert!(first.share > 0.9, "{first:?}");
     // The first threshold is the sure one; how far behind the later ones are depends on who else has the processors.
-    let thresholds: Vec<_> = newest
-        .events
-        .iter()
-        .filter(|event| event["what"] == "profile" && event["percent"].is_u64())
-        .collect();
-    assert_eq!(thresholds[0]["percent"], 70);
+    let thresholds: Vec<_> =
+        newest.events.iter().filter(|event| event.what == "profile" && event.percent.is_some()).collect();
+    assert_eq!(thresholds[0].percent, Some(70));
     assert!(first.bytes as f64 > 0.6 * LIMIT_BYTES as f64, "{first:?}");
 
     // The same profile, as another build would have written it.
-    let file = folder.path().join(thresholds[0]["file"].as_str().unwrap());
+    let file = folder.path().join(thresholds[0].file.as_ref().unwrap());
     assert!(read_profile(&file).is_ok());
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace(build_id(), "0123abcd")).unwrap();
@@ -274,7 +271,7 @@ fn a_stop_in_good_order_is_certain_and_nothing_comes_after_it() {
     let last = &history.post_mortems[0];
     assert_eq!((last.cause, last.certainty), (Cause::Stopped, Certainty::Certain));
     assert_eq!(last.at.requests, Some(7), "the last sample is taken at the stop");
-    let kinds: Vec<_> = last.events.iter().map(|event| event["kind"].as_str().unwrap_or_default()).collect();
+    let kinds: Vec<_> = last.events.iter().map(|event| event.kind.as_deref().unwrap_or_default()).collect();
     assert_eq!(kinds, ["snapshot", ""]);
     assert_eq!(*problems.lock().unwrap(), [""; 0]);
 }
