@@ -186,6 +186,7 @@ mod tests {
     use hyper::service::Service as _;
 
     use leakscope::http::RouteTotals;
+    use tracing::subscriber::DefaultGuard;
 
     use super::*;
     use crate::telemetry::logs::tests::Captured;
@@ -195,6 +196,9 @@ mod tests {
         requests: Arc<Requests>,
         /// Those that a route under /api has answered since the start.
         api_requests: Arc<AtomicU64>,
+        log: Captured,
+        /// Every test here has a log. A thread without one that is the first to reach a line or a span can switch it off for all.
+        _logging: DefaultGuard,
     }
 
     impl Watched {
@@ -216,7 +220,9 @@ mod tests {
                 measured: false,
             };
             let service = Service { routes, instruments: Arc::new(instruments) };
-            Self { service, requests, api_requests }
+            let log = Captured::default();
+            let _logging = tracing::subscriber::set_default(log.json());
+            Self { service, requests, api_requests, log, _logging }
         }
 
         async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -306,13 +312,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_handler_logs_carries_the_ids_of_its_own_request() {
-        let log = Captured::default();
-        let _logging = tracing::subscriber::set_default(log.json());
         let watched = Watched::new();
         let (one, two) = ("/api/items/1", "/api/items/2");
         tokio::join!(watched.send("GET", one, &[]), watched.send("GET", two, &[]));
         tracing::info!("outside");
-        let lines = log.objects();
+        let lines = watched.log.objects();
         assert_eq!(lines.len(), 3, "{lines:#?}");
         for line in &lines[..2] {
             assert_eq!(line["request_id"], line["seen"]);
