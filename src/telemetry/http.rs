@@ -1,4 +1,4 @@
-//! The middleware around every route: ids, span, counters, durations.
+//! The middleware around every route: ids, spans, counters, durations.
 //!
 //! It knows routes by their pattern only, and nothing of what their handlers do.
 
@@ -25,6 +25,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use pin_project_lite::pin_project;
 
 use super::{
+    logs,
     metrics::Metrics,
     metrics::{Endpoint, Requests, method_index, method_name},
     traces::{RequestContext, RequestSpan, Traces},
@@ -86,8 +87,7 @@ where
             .then(|| Over { endpoint: Arc::clone(&call.endpoint), context: call.context.clone() });
         // Handlers ask the request for it. This costs a clone and a small allocation; the router's own extensions are there anyway.
         request.extensions_mut().insert(call.context.clone());
-        let _entered = call.context.enter();
-        let inner = request::call(&mut self.routes.clone(), request, over);
+        let inner = call.log_span.in_scope(|| request::call(&mut self.routes.clone(), request, over));
         Answering { inner, call }
     }
 }
@@ -105,7 +105,8 @@ impl Instruments {
             }
             None => RequestContext::untraced(request.headers()),
         };
-        Call { instruments: Arc::clone(self), endpoint, context, method, started }
+        let log_span = logs::request_span(&context);
+        Call { instruments: Arc::clone(self), endpoint, log_span, context, method, started }
     }
 }
 
@@ -113,6 +114,8 @@ impl Instruments {
 struct Call {
     instruments: Arc<Instruments>,
     endpoint: Arc<Endpoint>,
+    /// Entered while the routes work on the request, so that the log finds its ids.
+    log_span: tracing::Span,
     context: RequestContext,
     method: usize,
     started: Instant,
@@ -163,7 +166,7 @@ impl Future for Answering {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _entered = this.call.context.enter();
+        let _entered = this.call.log_span.enter();
         let Ok(mut answer) = ready!(this.inner.poll(cx));
         let context = &this.call.context;
         answer.headers_mut().insert(REQUEST_ID, header(context.request_id()));
@@ -183,6 +186,7 @@ mod tests {
     use hyper::service::Service as _;
 
     use leakscope::http::RouteTotals;
+    use tracing::subscriber::DefaultGuard;
 
     use super::*;
     use crate::telemetry::logs::tests::Captured;
@@ -192,6 +196,9 @@ mod tests {
         requests: Arc<Requests>,
         /// Those that a route under /api has answered since the start.
         api_requests: Arc<AtomicU64>,
+        log: Captured,
+        /// Every test here has a log. A thread without one that is the first to reach a line or a span can switch it off for all.
+        _logging: DefaultGuard,
     }
 
     impl Watched {
@@ -213,7 +220,9 @@ mod tests {
                 measured: false,
             };
             let service = Service { routes, instruments: Arc::new(instruments) };
-            Self { service, requests, api_requests }
+            let log = Captured::default();
+            let _logging = tracing::subscriber::set_default(log.json());
+            Self { service, requests, api_requests, log, _logging }
         }
 
         async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -303,20 +312,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_handler_logs_carries_the_ids_of_its_own_request() {
-        let log = Captured::default();
-        let _logging = tracing::subscriber::set_default(log.json());
         let watched = Watched::new();
         let (one, two) = ("/api/items/1", "/api/items/2");
         tokio::join!(watched.send("GET", one, &[]), watched.send("GET", two, &[]));
         tracing::info!("outside");
-        let lines: Vec<serde_json::Value> =
-            log.lines().iter().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let lines = watched.log.objects();
         assert_eq!(lines.len(), 3, "{lines:#?}");
         for line in &lines[..2] {
             assert_eq!(line["request_id"], line["seen"]);
             assert_eq!(line["trace_id"].as_str().expect("text").len(), 32);
         }
         assert_ne!(lines[0]["seen"], lines[1]["seen"]);
-        assert_eq!(lines[2]["request_id"], serde_json::Value::Null, "the guard is gone with the request");
+        assert_eq!(lines[2]["request_id"], serde_json::Value::Null, "the span was left with the request");
     }
 }

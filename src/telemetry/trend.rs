@@ -51,8 +51,7 @@ mod tests {
         let _logging = tracing::subscriber::set_default(log.json());
         announce(&minute(0), &minute(1 << 20));
         announce(&minute(1 << 20), &minute(0));
-        let lines: Vec<serde_json::Value> =
-            log.lines().iter().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let lines = log.objects();
         let changes: Vec<_> = lines.iter().map(|line| (&line["before"], &line["verdict"])).collect();
         assert_eq!(changes, [(&"flat".into(), &"growing".into()), (&"growing".into(), &"flat".into())]);
         assert_eq!(lines[0]["bytes_per_second"], 1_048_576.0);

@@ -1,6 +1,6 @@
 //! What a handler knows of its request: the ids, and the span where one is made.
 
-use std::{cell::RefCell, convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -108,11 +108,6 @@ impl RequestContext {
         }
     }
 
-    /// Makes this the thread's current request, for the log, until the guard is dropped.
-    pub(in crate::telemetry) fn enter(&self) -> Entered {
-        Entered { before: CURRENT.replace(Some(self.clone())) }
-    }
-
     /// Notes the answer's status on the span.
     pub(in crate::telemetry) fn answered(&self, status: StatusCode) {
         self.set("http.response.status_code", i64::from(status.as_u16()));
@@ -140,27 +135,6 @@ impl RequestContext {
     }
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<RequestContext>> = const { RefCell::new(None) };
-}
-
-/// The request that this thread works on now, if any: what the log adds to its lines.
-pub(in crate::telemetry) fn current() -> Option<RequestContext> {
-    // A thread that is ending may still log.
-    CURRENT.try_with(|current| current.borrow().clone()).ok()?
-}
-
-/// Puts back what was current before.
-pub(in crate::telemetry) struct Entered {
-    before: Option<RequestContext>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        CURRENT.set(self.before.take());
-    }
-}
-
 impl<S: Sync> FromRequestParts<S> for RequestContext {
     type Rejection = Infallible;
 
@@ -182,26 +156,5 @@ impl ChildSpan {
         if let Some(span) = &mut self.span {
             span.set_attribute(KeyValue::new(key, value));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_current_request_is_the_innermost() {
-        let [outer, inner] = [(); 2].map(|()| RequestContext::untraced(&HeaderMap::new()));
-        let id = || current().map(|request| request.request_id().to_owned());
-        assert_eq!(id(), None);
-        {
-            let _outer = outer.enter();
-            {
-                let _inner = inner.enter();
-                assert_eq!(id().as_deref(), Some(inner.request_id()));
-            }
-            assert_eq!(id().as_deref(), Some(outer.request_id()));
-        }
-        assert_eq!(id(), None);
     }
 }

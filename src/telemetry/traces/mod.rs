@@ -18,8 +18,8 @@ mod context;
 mod export;
 mod ids;
 
+pub(super) use context::RequestSpan;
 pub use context::{ChildSpan, RequestContext};
-pub(super) use context::{RequestSpan, current};
 
 const SAMPLERS: [&str; 6] = [
     "always_on",
