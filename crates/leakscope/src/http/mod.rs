@@ -17,7 +17,7 @@
 //! | `GET /debug/pprof/heap` | a profile for `go tool pprof`; `?seconds=30` for what grows meanwhile |
 //! | `GET /debug/pprof/flamegraph` | an SVG; `?base=baseline` for what changed |
 //!
-//! No GET changes anything. Which requests are refused is said at [`Guard`].
+//! No GET sets a baseline. Which requests are refused is said at [`Guard`].
 
 mod error;
 mod guard;
