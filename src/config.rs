@@ -31,7 +31,7 @@ pub struct RawSettings {
     #[arg(long, env = "LEAKLAB_LEAKS", value_name = "NAMES", default_value = "", hide_default_value = true)]
     pub leaks: String,
 
-    /// More host names that /admin and /debug answer to, separated by commas; loopback names always work
+    /// More host names that /admin and /debug answer to, separated by commas, through a proxy too; loopback names always work
     #[arg(
         long,
         env = "LEAKLAB_ALLOWED_HOSTS",

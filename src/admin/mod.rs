@@ -10,7 +10,11 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use leakscope::{Instrument, http::Guard, instrument::Profiles};
+use leakscope::{
+    Instrument,
+    http::{Guard, Hosts},
+    instrument::Profiles,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
@@ -88,18 +92,43 @@ where
     routes.layer(from_fn_with_state(Arc::new(known_hosts(allowed_hosts)), check))
 }
 
-/// Those that the guarded routes answer to.
+/// What decides which requests the guarded routes answer: those that name a loopback host, the service in Compose, or a host of the
+/// list. Requests that a proxy has passed on are answered only if there is a list: it says that the service is meant to be
+/// reached from elsewhere.
 pub fn known_hosts(allowed_hosts: &[String]) -> Guard {
-    let names = std::iter::once(IN_COMPOSE.to_owned()).chain(allowed_hosts.iter().cloned());
-    Guard::new(names.collect())
+    let guard = Guard::default().hosts(Hosts::Loopback).allow_host(IN_COMPOSE);
+    match allowed_hosts {
+        [] => guard,
+        hosts => hosts.iter().fold(guard.allow_forwarded(), Guard::allow_host),
+    }
 }
 
 /// The service's host name where its containers talk to each other.
 const IN_COMPOSE: &str = "leaky-service";
 
 async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    match guard.check(request.uri(), request.headers()) {
+    let verdict = guard.check(&request);
+    match verdict {
         Ok(()) => next.run(request).await,
         Err(why) => error::refused(why).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_proxy_passed_on_is_answered_only_where_a_host_is_listed() {
+        let by_proxy = |host: &str| {
+            let request = Request::builder().header("host", host).header("x-forwarded-for", "192.0.2.1");
+            request.body(()).expect("a request")
+        };
+        let (none, lab) = (known_hosts(&[]), known_hosts(&["lab.example".to_owned()]));
+        for host in ["localhost:8080", "leaky-service:8080"] {
+            assert_eq!(none.check(&by_proxy(host)).map_err(|why| why.code()), Err("forwarded"), "{host}");
+        }
+        assert_eq!(lab.check(&by_proxy("lab.example")), Ok(()));
+        assert!(lab.check(&by_proxy("10.0.0.1:8080")).is_err(), "an address is not listed");
     }
 }

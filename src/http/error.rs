@@ -73,9 +73,12 @@ pub fn no_profile(why: impl Into<NoProfile>) -> Error {
     }
 }
 
-/// A browser came from another site, or by a foreign name.
+/// A browser came from another site or by a foreign name, or a proxy passed the request on.
 pub fn refused(why: Refused) -> Error {
     let expected = match why {
+        Refused::Forwarded(_) => {
+            "a request without a proxy, or a service whose LEAKLAB_ALLOWED_HOSTS lists the host that it is reached by"
+        }
         Refused::Host(_) => {
             "localhost, a loopback address, leaky-service, or a name listed in LEAKLAB_ALLOWED_HOSTS"
         }

@@ -40,6 +40,7 @@ const ASKED: &[(&str, &str, &str, &str, u16)] = &[
     ("get", "/admin/memory/snapshot", "/admin/memory/snapshot?by=stack&limit=3", "", 200),
     ("get", "/admin/memory/snapshot", "/admin/memory/snapshot?by=colour", "", 400),
     ("get", "/debug/pprof/flamegraph", "/debug/pprof/flamegraph?base=baseline", "", 409),
+    ("get", "/debug/memory/diff", "/debug/memory/diff", "", 409),
     ("get", "/admin/memory/diff", "/admin/memory/diff", "", 200),
     ("get", "/admin/memory/diff", "/admin/memory/diff?keep=true&by=stack", "", 200),
     ("get", "/admin/memory/diff", "/admin/memory/diff?limit=-1", "", 400),

@@ -61,9 +61,12 @@ async fn every_documented_route_answers_and_those_of_the_contract_are_documented
 async fn the_guard_stands_before_every_admin_and_debug_route_and_before_no_other() {
     let service = Service::new();
     for (method, path) in documented(&service.ok("/openapi.json").await) {
-        for (header, value, code) in
-            [("host", "evil.example", "host_not_allowed"), ("sec-fetch-site", "cross-site", "cross_site")]
-        {
+        for (header, value, code) in [
+            ("host", "evil.example", "host_not_allowed"),
+            ("host", "10.0.0.1:8080", "host_not_allowed"),
+            ("sec-fetch-site", "cross-site", "cross_site"),
+            ("sec-fetch-site", "same-site", "cross_site"),
+        ] {
             let answer = service.ask(method.clone(), &path, &[(header, value)], Body::empty()).await;
             let refused = answer.status == 403 && answer.json["error"]["code"] == code;
             let guarded = ["/admin", "/debug"].iter().any(|prefix| path.starts_with(prefix));

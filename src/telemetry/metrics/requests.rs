@@ -37,7 +37,7 @@ const METHODS: [(Method, &str); 7] = [
 ];
 
 /// Status codes that the service gives; their counters are kept at hand. Others work too, a little slower.
-const STATUSES: [u16; 13] = [101, 200, 400, 403, 404, 405, 408, 409, 413, 415, 422, 500, 503];
+const STATUSES: [u16; 14] = [101, 200, 400, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503];
 
 /// The method's place among the labels.
 pub(in crate::telemetry) fn method_index(method: &Method) -> usize {

@@ -9,7 +9,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde::Serialize;
 
 /// Why a request was not answered as asked. As text it is its message.
@@ -17,6 +17,7 @@ use serde::Serialize;
 pub struct Error {
     status: StatusCode,
     detail: ErrorDetail,
+    retry_after_seconds: Option<u64>,
 }
 
 /// An error as JSON.
@@ -47,7 +48,8 @@ impl Error {
         message: impl Into<String>,
         expected: impl Into<String>,
     ) -> Self {
-        Self { status, detail: ErrorDetail { code, message: message.into(), expected: expected.into() } }
+        let detail = ErrorDetail { code, message: message.into(), expected: expected.into() };
+        Self { status, detail, retry_after_seconds: None }
     }
 
     /// The end of no such run is known, but those of `kept` others.
@@ -63,6 +65,12 @@ impl Error {
     /// The same error with another advice, for a service that knows better what would be right there.
     pub fn expecting(mut self, expected: impl Into<String>) -> Self {
         self.detail.expected = expected.into();
+        self
+    }
+
+    /// The same error with a header that says when to ask again.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
         self
     }
 
@@ -87,6 +95,8 @@ impl std::error::Error for Error {}
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorBody { error: self.detail })).into_response()
+        let retry_after =
+            self.retry_after_seconds.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+        (self.status, retry_after, Json(ErrorBody { error: self.detail })).into_response()
     }
 }

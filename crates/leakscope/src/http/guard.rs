@@ -1,23 +1,24 @@
-//! Keeps browsers of other sites off the routes that control the service.
-//!
-//! A page on the web can make its visitor's browser send requests to `localhost`: across sites, or through a name of its
-//! own that it lets resolve to 127.0.0.1 (DNS rebinding). Both show in headers that a page can't forge. A program that is
-//! no browser may send what it likes; the guard is not for it, so a request without a Host (HTTP/1.0) passes.
+//! Decides by the head of a request whether the routes answer it. It knows no route, and changes nothing.
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 
 use super::Error;
 
-/// Why a request was refused.
+/// Why a request was refused. Its text is the message of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// What shows that a proxy has passed the request on.
+    #[error(
+        "a proxy has passed this request on ({0}), and this route answers only requests that come directly"
+    )]
+    Forwarded(String),
     /// The Host header as it came: one that is not ours is what DNS rebinding looks like.
     #[error("the host {0:?} is not one that this route answers to")]
     Host(String),
     /// Where the browser said it came from.
-    #[error("a page of another site ({0}) may not use this route")]
+    #[error("a page of another site or of another port ({0}) may not use this route")]
     CrossSite(String),
 }
 
@@ -25,6 +26,7 @@ impl Refused {
     /// A name for programs; it never changes.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Forwarded(_) => "forwarded",
             Self::Host(_) => "host_not_allowed",
             Self::CrossSite(_) => "cross_site",
         }
@@ -34,77 +36,169 @@ impl Refused {
 impl From<Refused> for Error {
     fn from(why: Refused) -> Self {
         let expected = match why {
-            Refused::Host(_) => "localhost, a loopback address, or a name given to `Builder::allow_host`",
+            Refused::Forwarded(_) => {
+                "a request without a proxy, or a program that calls `Builder::allow_forwarded`"
+            }
+            Refused::Host(_) => {
+                "localhost, an address that `Builder::hosts` accepts, or a name given to `Builder::allow_host`"
+            }
             Refused::CrossSite(_) => "curl, or a page of a host given to `Builder::allow_host`",
         };
         Self::new(StatusCode::FORBIDDEN, why.code(), why.to_string(), expected)
     }
 }
 
-/// The hosts answered to, beside loopback names and addresses.
-#[derive(Debug, Clone)]
+/// Which hosts a request may name that were not given to [`Guard::allow_host`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hosts {
+    /// `localhost` and the loopback addresses.
+    Loopback,
+    /// Those, and any other IP address. A page can make its own name resolve to this machine, but not an address, so that
+    /// an address is no sign of DNS rebinding. Probes of Kubernetes and scrapes of Prometheus come by the pod's address.
+    #[default]
+    IpLiterals,
+    /// Any host. Then nothing protects from DNS rebinding: a page of any site can read the answers, if its visitor's browser
+    /// can reach the routes.
+    Any,
+}
+
+/// Decides which requests are answered.
+///
+/// The routes ask for no password: whoever reaches their listener may ask. The guard refuses requests that reach it by an
+/// accident of the network or through somebody's browser. They are answered with status 403 and one of these codes:
+///
+/// | what is refused | code | why | what allows it |
+/// |---|---|---|---|
+/// | A request with `Forwarded`, `Via` or any `X-Forwarded-*`, and one that names a host in HTTP/1.0, as nginx before 1.29.7 does unless told otherwise | `forwarded` | A proxy would open the routes to everybody whom it lets pass. | [`allow_forwarded`](Self::allow_forwarded) |
+/// | A `Host` that is neither `localhost` nor an IP address ([`Hosts`] sets which) | `host_not_allowed` | A page can let its own name resolve to this machine (DNS rebinding). | [`allow_host`](Self::allow_host), [`hosts`](Self::hosts) |
+/// | An `Origin` that is not the host and port of the request itself | `cross_site` | A page of another site, or of another port of this host, sent the request. | [`allow_host`](Self::allow_host), for pages of that host |
+/// | `Sec-Fetch-Site: cross-site`, and `same-site` unless it is a link that is followed (GET with `Sec-Fetch-Mode: navigate`) | `cross_site` | The same. A page can't read what a link leads to. | nothing |
+///
+/// A request without a `Host` passes: no browser sends one.
+///
+/// # What it can't tell
+///
+/// A program that is not a browser can send any header, so the guard does not replace a password. A proxy that speaks HTTP/1.1
+/// to the service, adds no header, and rewrites `Host` to the service's address can't be told from a client on this machine:
+/// nginx from 1.29.7 on is one, unless it is told to add a header. Browsers send `Sec-Fetch-Site` only by HTTPS and to the
+/// loopback. Serve the routes on a listener that no proxy leads to, or put a password before them.
+///
+/// ```
+/// use leakscope::http::{Guard, Hosts};
+///
+/// let guard = Guard::default().hosts(Hosts::Loopback).allow_host("shop.internal");
+/// let ask = |host: &str| http::Request::builder().header("host", host).body(()).unwrap();
+/// assert!(guard.check(&ask("localhost:9100")).is_ok());
+/// assert!(guard.check(&ask("shop.internal")).is_ok());
+/// assert_eq!(guard.check(&ask("evil.example")).unwrap_err().code(), "host_not_allowed");
+/// ```
+#[derive(Debug, Clone, Default)]
 pub struct Guard {
-    allowed_hosts: Vec<String>,
+    hosts: Hosts,
+    names: Vec<String>,
+    allows_forwarded: bool,
 }
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 impl Guard {
-    /// `allowed_hosts`: names or addresses without scheme or port, in lower case.
-    pub fn new(allowed_hosts: Vec<String>) -> Self {
-        Self { allowed_hosts }
+    /// Sets which hosts are answered to without being named.
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
+        self
     }
 
-    /// Judges a request by its headers.
+    /// Also answers to that host name or address, which has no scheme and no port, and to pages of that host.
+    pub fn allow_host(mut self, host: impl AsRef<str>) -> Self {
+        self.names.push(canonical(host.as_ref()));
+        self
+    }
+
+    /// Also answers requests that a proxy has passed on. Then the proxy decides who may ask: let it ask for a password.
+    pub fn allow_forwarded(mut self) -> Self {
+        self.allows_forwarded = true;
+        self
+    }
+
+    /// Judges a request by its head.
     ///
     /// # Errors
-    /// The host or the origin is foreign, or the browser says that another site sent it.
-    pub fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
-        let hosts =
-            headers.get_all(header::HOST).iter().map(text).chain(uri.authority().map(|it| it.as_str()));
-        for host in hosts {
-            if !self.knows(host) {
-                return Err(Refused::Host(host.to_owned()));
-            }
+    /// The request is one of those in the [table](Self).
+    pub fn check<B>(&self, request: &Request<B>) -> Result<(), Refused> {
+        let texts = |name| request.headers().get_all(name).iter().map(text);
+        let hosts: Vec<&str> =
+            texts(header::HOST).chain(request.uri().authority().map(|it| it.as_str())).collect();
+        if let Some(sign) = forwarded(request).filter(|_| !self.allows_forwarded) {
+            return Err(Refused::Forwarded(sign));
         }
-        for origin in headers.get_all(header::ORIGIN).iter().map(text) {
-            let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            if !host.is_some_and(|host| self.knows(host)) {
-                return Err(Refused::CrossSite(format!("Origin: {origin}")));
-            }
+        if let Some(host) = hosts.iter().find(|host| !self.answers_to(host)) {
+            return Err(Refused::Host((*host).to_owned()));
         }
-        for site in headers.get_all(SEC_FETCH_SITE).iter().map(text) {
-            if !["same-origin", "same-site", "none"].contains(&site) {
-                return Err(Refused::CrossSite(format!("Sec-Fetch-Site: {site}")));
-            }
+        if let Some(origin) = texts(header::ORIGIN).find(|origin| !self.trusts(origin, &hosts)) {
+            return Err(Refused::CrossSite(format!("Origin: {origin}")));
         }
-        Ok(())
+        let is_followed = request.method() == Method::GET && texts(SEC_FETCH_MODE).eq(["navigate"]);
+        let is_ours = |site: &str| match site {
+            "same-origin" | "none" => true,
+            "same-site" => is_followed,
+            _ => false,
+        };
+        match texts(SEC_FETCH_SITE).find(|site| !is_ours(site)) {
+            Some(site) => Err(Refused::CrossSite(format!("Sec-Fetch-Site: {site}"))),
+            None => Ok(()),
+        }
     }
 
-    /// Whether `authority` (a host with an optional port) is ours.
-    fn knows(&self, authority: &str) -> bool {
-        let Some(host) = host_of(authority) else { return false };
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        let is_loopback = |host: &str| host.parse::<IpAddr>().is_ok_and(|it| it.to_canonical().is_loopback());
-        host == "localhost"
-            || is_loopback(without_brackets(&host))
-            || self.allowed_hosts.iter().any(|allowed| without_brackets(allowed) == without_brackets(&host))
+    fn answers_to(&self, authority: &str) -> bool {
+        if self.hosts == Hosts::Any {
+            return true;
+        }
+        let Some((host, _)) = host_and_port(authority) else { return false };
+        let accepts =
+            |address: IpAddr| self.hosts == Hosts::IpLiterals || address.to_canonical().is_loopback();
+        host == "localhost" || self.names.contains(&host) || host.parse().is_ok_and(accepts)
+    }
+
+    /// Whether pages of `origin` may ask: those of the host and port that is asked, and those of hosts that were named.
+    fn trusts(&self, origin: &str, asked: &[&str]) -> bool {
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let Some(page) = authority.and_then(host_and_port) else { return false };
+        self.names.contains(&page.0) || asked.iter().any(|asked| host_and_port(asked).as_ref() == Some(&page))
     }
 }
 
-fn without_brackets(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+/// What shows that a proxy has passed a request on.
+fn forwarded<B>(request: &Request<B>) -> Option<String> {
+    let is_sign = |name: &&HeaderName| {
+        **name == header::FORWARDED || **name == header::VIA || name.as_str().starts_with("x-forwarded")
+    };
+    let header = request.headers().keys().find(is_sign).map(HeaderName::to_string);
+    // Unless it is told otherwise, nginx adds no header, and before 1.29.7 it speaks HTTP/1.0.
+    let is_of_nginx = request.version() == Version::HTTP_10 && request.headers().contains_key(header::HOST);
+    header.or_else(|| is_of_nginx.then(|| "HTTP/1.0 with a Host".to_owned()))
 }
 
-/// The host of `host`, `host:port`, `[v6]` or `[v6]:port`, an IPv6 address in its brackets; `None`: it is none of these.
-fn host_of(authority: &str) -> Option<&str> {
+/// The host, in its canonical form, and the port of `host`, `host:port`, `[v6]` or `[v6]:port`; `None`: it is none of these.
+fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     let end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,
         None => authority.find(':').unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at(end);
-    let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
-    (port_fits && !host.is_empty()).then_some(host)
+    let port = match port.strip_prefix(':') {
+        Some(port) => Some(port.parse().ok()?),
+        None if port.is_empty() => None,
+        None => return None,
+    };
+    let host = canonical(host);
+    (!host.is_empty()).then_some((host, port))
+}
+
+/// In lower case, without the brackets of an IPv6 address and without a final dot.
+fn canonical(host: &str) -> String {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
 }
 
 /// Not text: matches nothing.
@@ -116,15 +210,20 @@ fn text(value: &HeaderValue) -> &str {
 mod tests {
     use super::*;
 
-    fn check(headers: &[(&str, &str)]) -> Result<(), Refused> {
-        let guard = Guard::new(vec!["leaky-service".into(), "lab.example".into()]);
-        let headers = headers
-            .iter()
-            .map(|(name, value)| {
-                (name.parse::<HeaderName>().expect("a name"), HeaderValue::from_str(value).expect("a value"))
-            })
-            .collect();
-        guard.check(&Uri::from_static("/admin/gc"), &headers)
+    type Heads<'a> = &'a [(&'a str, &'a str)];
+
+    fn request(method: &str, headers: Heads) -> Request<()> {
+        let request = Request::builder().method(method).uri("/debug/memory");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).expect("a request")
+    }
+
+    fn strict() -> Guard {
+        Guard::default().hosts(Hosts::Loopback).allow_host("leaky-service").allow_host("Lab.Example")
+    }
+
+    fn check(headers: Heads) -> Result<(), Refused> {
+        strict().check(&request("POST", headers))
     }
 
     #[test]
@@ -164,37 +263,96 @@ mod tests {
             "::1",
             "",
             ":8080",
+            ".",
         ] {
             assert_eq!(check(&[("host", host)]), Err(Refused::Host(host.into())), "{host:?}");
         }
         let two = check(&[("host", "localhost"), ("host", "evil.example")]);
         assert_eq!(two, Err(Refused::Host("evil.example".into())), "the worst of two counts");
+        let absolute = Request::builder().uri("http://evil.example/debug").header("host", "localhost");
+        assert!(strict().check(&absolute.body(()).unwrap()).is_err(), "so does the one in the request line");
     }
 
     #[test]
-    fn a_foreign_origin_is_refused_whatever_the_host() {
+    fn an_address_is_answered_to_by_default_and_a_name_only_if_any_is() {
+        let answers = |guard: Guard, host| guard.check(&request("GET", &[("host", host)])).is_ok();
+        for (host, by_default) in [
+            ("10.1.2.3:9100", true),
+            ("[fd00::1]:9100", true),
+            ("localhost", true),
+            ("shop.internal", false),
+            ("10.1.2.3.evil.example", false),
+        ] {
+            assert_eq!(answers(Guard::default(), host), by_default, "{host}");
+            assert!(answers(Guard::default().hosts(Hosts::Any), host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_or_port_is_refused_whatever_the_host() {
         for origin in [
             "https://evil.example",
             "null",
-            "http://localhost.evil.example",
+            "http://localhost.evil.example:8080",
             "file://",
-            "localhost",
+            "localhost:8080",
             "http://",
+            "http://localhost:3001",
+            "http://127.0.0.1:8080",
         ] {
             let refused = Err(Refused::CrossSite(format!("Origin: {origin}")));
-            assert_eq!(check(&[("host", "localhost"), ("origin", origin)]), refused, "{origin}");
+            assert_eq!(check(&[("host", "localhost:8080"), ("origin", origin)]), refused, "{origin}");
         }
-        for origin in ["http://localhost:3001", "https://lab.example", "http://[::1]:8080"] {
-            assert_eq!(check(&[("host", "localhost"), ("origin", origin)]), Ok(()), "{origin}");
+        for (host, origin) in [
+            ("localhost:8080", "http://localhost:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("lab.example", "https://LAB.example"),
+            ("localhost:8080", "https://lab.example"),
+        ] {
+            assert_eq!(check(&[("host", host), ("origin", origin)]), Ok(()), "{host} {origin}");
+        }
+        for hosts in [Hosts::IpLiterals, Hosts::Any] {
+            let by_page = request("POST", &[("host", "10.0.0.1:9100"), ("origin", "http://10.0.0.2:9100")]);
+            assert!(Guard::default().hosts(hosts).check(&by_page).is_err(), "{hosts:?} opens no page's way");
         }
     }
 
     #[test]
-    fn a_cross_site_fetch_is_refused_even_without_an_origin() {
-        let refused = Err(Refused::CrossSite("Sec-Fetch-Site: cross-site".into()));
-        assert_eq!(check(&[("host", "localhost"), ("sec-fetch-site", "cross-site")]), refused);
-        for site in ["same-origin", "same-site", "none"] {
-            assert_eq!(check(&[("host", "localhost"), ("sec-fetch-site", site)]), Ok(()), "{site}");
+    fn a_fetch_from_elsewhere_is_refused_even_without_an_origin_but_a_link_to_a_neighbour_is_not() {
+        let ask = |method: &str, site: &str, mode: &str| {
+            let headers = [("host", "localhost"), ("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+            strict().check(&request(method, &headers))
+        };
+        for (method, site, mode, passes) in [
+            ("POST", "same-origin", "cors", true),
+            ("GET", "none", "navigate", true),
+            ("GET", "same-site", "navigate", true),
+            ("POST", "same-site", "navigate", false),
+            ("GET", "same-site", "no-cors", false),
+            ("GET", "same-site", "cors", false),
+            ("GET", "cross-site", "navigate", false),
+            ("GET", "unheard-of", "navigate", false),
+        ] {
+            let refused = Refused::CrossSite(format!("Sec-Fetch-Site: {site}"));
+            let expected = if passes { Ok(()) } else { Err(refused) };
+            assert_eq!(ask(method, site, mode), expected, "{method} {site} {mode}");
         }
+    }
+
+    #[test]
+    fn what_a_proxy_passed_on_is_refused_unless_that_is_allowed() {
+        for header in ["forwarded", "via", "x-forwarded-for", "X-Forwarded-Proto", "x-forwarded-whatever"] {
+            let by_proxy = request("GET", &[("host", "localhost"), (header, "192.0.2.1")]);
+            let refused = Err(Refused::Forwarded(header.to_ascii_lowercase()));
+            assert_eq!(Guard::default().check(&by_proxy), refused);
+            assert_eq!(Guard::default().allow_forwarded().check(&by_proxy), Ok(()));
+        }
+        let mut by_nginx = request("GET", &[("host", "127.0.0.1:8080")]);
+        *by_nginx.version_mut() = Version::HTTP_10;
+        assert_eq!(Guard::default().check(&by_nginx).map_err(|why| why.code()), Err("forwarded"));
+        by_nginx.headers_mut().clear();
+        assert_eq!(Guard::default().check(&by_nginx), Ok(()), "an old client names no host");
+        let foreign = request("GET", &[("host", "evil.example"), ("via", "1.1 proxy")]);
+        assert!(Guard::default().allow_forwarded().check(&foreign).is_err(), "its host counts all the same");
     }
 }

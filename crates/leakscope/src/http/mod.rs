@@ -10,12 +10,14 @@
 //! | `GET /debug/memory` | what is held: process, cgroup, jemalloc, limit, and the parts that sum to RSS |
 //! | `GET /debug/memory/snapshot` | who allocated it; `?by=` `line`, `function`, `file` or `stack`, `?limit=20` |
 //! | `POST /debug/memory/baseline` | sets what diffs compare with |
-//! | `GET /debug/memory/diff` | what grew since the baseline; the same parameters. Without a baseline it sets one |
+//! | `GET /debug/memory/diff` | what grew since the baseline; the same parameters |
 //! | `GET /debug/memory/trend` | whether it grows, and when it runs out; `?window=300` seconds |
 //! | `GET /debug/post-mortem` | how the last run ended; `?n=2` for the one before it |
 //! | `GET /debug/requests` | what requests keep, by route |
 //! | `GET /debug/pprof/heap` | a profile for `go tool pprof`; `?seconds=30` for what grows meanwhile |
 //! | `GET /debug/pprof/flamegraph` | an SVG; `?base=baseline` for what changed |
+//!
+//! No GET sets a baseline. Which requests are refused is said at [`Guard`].
 
 mod error;
 mod guard;
@@ -28,7 +30,7 @@ mod requests;
 mod routes;
 
 pub use error::{Error, ErrorBody, ErrorDetail};
-pub use guard::{Guard, Refused};
+pub use guard::{Guard, Hosts, Refused};
 pub use mount::{Builder, Leakscope};
 pub use off_runtime::off_runtime;
 pub use query::{Fields, Parameters};

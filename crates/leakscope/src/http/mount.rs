@@ -4,9 +4,17 @@ use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use axum::Router;
 use serde_json::{Map, Value};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 
-use super::{Counted, Guard, RouteTotals, parts::Parts, requests::Requests, routes};
+use super::{
+    Counted, Guard, Hosts, RouteTotals,
+    parts::{Parts, WAITING},
+    requests::Requests,
+    routes,
+};
 use crate::{
     instrument::{Instrument, InstrumentBuilder},
     memory::Limit,
@@ -38,7 +46,7 @@ pub struct Leakscope(Arc<Parts>);
 #[derive(Default)]
 pub struct Builder {
     instrument: InstrumentBuilder,
-    allowed_hosts: Vec<String>,
+    guard: Guard,
 }
 
 impl Builder {
@@ -60,9 +68,22 @@ impl Builder {
         self
     }
 
-    /// A host name or address, without scheme or port, that the routes answer to beside the loopback's: see [`Guard`].
-    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
-        self.allowed_hosts.push(host.into().to_ascii_lowercase());
+    /// Sets which hosts the routes answer to without being named; loopback names and IP addresses, unless told otherwise: see
+    /// [`Guard`].
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.guard = self.guard.hosts(hosts);
+        self
+    }
+
+    /// Makes the routes answer to one more host name or address, which has no scheme and no port: see [`Guard`].
+    pub fn allow_host(mut self, host: impl AsRef<str>) -> Self {
+        self.guard = self.guard.allow_host(host);
+        self
+    }
+
+    /// Makes the routes answer requests that a proxy has passed on. Then the proxy decides who may ask: see [`Guard`].
+    pub fn allow_forwarded(mut self) -> Self {
+        self.guard = self.guard.allow_forwarded();
         self
     }
 
@@ -79,7 +100,7 @@ impl Builder {
     /// If the operating system can't start a thread.
     pub fn start(self) -> Leakscope {
         let tell = self.instrument.teller();
-        let leakscope = Leakscope::new(self.instrument.start(), Guard::new(self.allowed_hosts));
+        let leakscope = Leakscope::new(self.instrument.start(), self.guard);
         // The instrument has told its own.
         let told = leakscope.instrument().problems().len();
         leakscope.problems()[told..].iter().for_each(|problem| tell(problem));
@@ -99,7 +120,15 @@ impl Leakscope {
         problems
             .extend(request::available().err().map(|reason| format!("requests are not measured: {reason}")));
         let stopping = watch::Sender::new(false);
-        Self(Arc::new(Parts { instrument, requests: Requests::default(), guard, problems, stopping }))
+        let waiting = Semaphore::new(WAITING);
+        Self(Arc::new(Parts {
+            instrument,
+            requests: Requests::default(),
+            guard,
+            problems,
+            stopping,
+            waiting,
+        }))
     }
 
     /// Serves the [routes](super) on a listener of their own until [`stop`](Self::stop). They say much of the program and

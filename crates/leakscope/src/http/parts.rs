@@ -3,10 +3,13 @@
 //! The mount makes them and the routes read them, so that neither needs to know the other's file.
 
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{Guard, requests::Requests};
 use crate::instrument::Instrument;
+
+/// Requests that may wait at a time: each of them holds a heap profile.
+pub(super) const WAITING: usize = 4;
 
 /// The instrument and its face.
 pub(super) struct Parts {
@@ -16,6 +19,8 @@ pub(super) struct Parts {
     /// What can't be done in this program, each with what would help.
     pub problems: Vec<String>,
     pub stopping: watch::Sender<bool>,
+    /// Places for requests that wait.
+    pub waiting: Semaphore,
 }
 
 impl Parts {

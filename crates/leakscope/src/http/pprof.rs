@@ -8,7 +8,10 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 
 use super::{Error, off_runtime};
-use crate::{heap, instrument::Profiles};
+use crate::{
+    heap::{self, Snapshot},
+    instrument::Profiles,
+};
 
 /// Why there is no profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +83,13 @@ impl TryFrom<u64> for Seconds {
     }
 }
 
+impl Seconds {
+    /// As a number.
+    pub fn count(self) -> u64 {
+        self.0.as_secs()
+    }
+}
+
 /// What a flame graph is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,6 +120,17 @@ pub async fn heap(
     growth.map(|growth| download("heap-growth.pb.gz", growth)).map_err(heap::Error::into)
 }
 
+/// What to compare with.
+///
+/// # Errors
+/// There is none, or profiling is off, so that none can be set.
+pub(super) fn baseline(profiles: &Profiles) -> Result<Arc<Snapshot>, NoProfile> {
+    profiles.baseline().ok_or_else(|| match &profiles.profiler().status().problem {
+        Some(problem) => NoProfile::Off(problem.clone()),
+        None => NoProfile::NoBaseline,
+    })
+}
+
 fn download(name: &str, profile: Vec<u8>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -126,7 +147,7 @@ fn download(name: &str, profile: Vec<u8>) -> Response {
 pub async fn flamegraph(profiles: &Arc<Profiles>, base: Option<Base>) -> Result<Response, NoProfile> {
     let svg = off_runtime(profiles, move |profiles| {
         let base = match base {
-            Some(Base::Baseline) => Some(profiles.baseline().ok_or(NoProfile::NoBaseline)?),
+            Some(Base::Baseline) => Some(baseline(profiles)?),
             None => None,
         };
         let now = profiles.take()?;

@@ -4,7 +4,7 @@ use std::{
     ffi::CString,
     fs::{self, File},
     io::Write,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::Path,
 };
 
@@ -16,7 +16,7 @@ use crate::heap::{Error, trailer};
 
 impl Profiler {
     /// Writes the raw profile with its mappings and build id, without symbols: a few milliseconds and little memory. The
-    /// file is whole or not there. [`heap::read_profile`](crate::heap::read_profile) reads it.
+    /// file is whole or not there, and only its owner may read it. [`heap::read_profile`](crate::heap::read_profile) reads it.
     ///
     /// # Errors
     /// [`Error::Off`] where profiling is off; [`Error::Failed`] where the file can't be written.
@@ -38,7 +38,9 @@ fn write(path: &Path) -> Result<(), String> {
     let _unsampled = UnsampledThread::new();
     let trailer = trailer().map_err(|error| error.to_string())?;
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
+    // jemalloc would make a file that everybody may read; one that is there keeps its mode.
+    let private = File::options().create(true).append(true).mode(0o600).open(path);
+    let mut file = private.map_err(|error| error.to_string())?;
     controls::dump(&name)?;
-    let mut file = File::options().append(true).open(path).map_err(|error| error.to_string())?;
     file.write_all(trailer.as_bytes()).map_err(|error| error.to_string())
 }

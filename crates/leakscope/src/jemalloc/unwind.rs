@@ -7,7 +7,9 @@
 use std::{
     cell::Cell,
     ffi::{c_uint, c_void},
+    mem::MaybeUninit,
     ops::Range,
+    slice,
 };
 
 use super::tally;
@@ -29,11 +31,13 @@ pub(super) unsafe extern "C" fn backtrace(vec: *mut *mut c_void, len: *mut c_uin
     let stack = stack_limits();
     let here = (&raw const stack).addr();
     let depth = if stack.contains(&here) {
-        // SAFETY: the caller's promise.
-        let addresses = unsafe { std::slice::from_raw_parts_mut(vec, max_len as usize) };
+        // SAFETY: the caller's promise. It does not say that anything was written there before.
+        let room = unsafe { slice::from_raw_parts_mut(vec.cast::<MaybeUninit<_>>(), max_len as usize) };
         // SAFETY: the thread is running on this stack, so it is mapped from here to its end.
-        let depth = unsafe { walk(frame_pointer(), here..stack.end, addresses) };
-        tally::count(addresses[..depth].iter().map(|address| address.addr() as u64));
+        let depth = unsafe { walk(frame_pointer(), here..stack.end, room) };
+        // SAFETY: `walk` has just written `depth` of them.
+        let addresses = unsafe { slice::from_raw_parts(vec, depth) };
+        tally::count(addresses.iter().map(|address| address.addr() as u64));
         depth
     } else {
         0 // on a stack of its own making (a fiber, a signal stack), whose end nobody knows
@@ -42,14 +46,14 @@ pub(super) unsafe extern "C" fn backtrace(vec: *mut *mut c_void, len: *mut c_uin
     unsafe { *len = depth as c_uint };
 }
 
-/// Follows the chain of frame pointers upwards and returns how many return addresses it has written.
+/// Follows the chain of frame pointers upwards and returns how many return addresses it has written at the front of `room`.
 ///
 /// # Safety
 /// `stack` is readable and stays so.
-unsafe fn walk(mut frame: usize, stack: Range<usize>, addresses: &mut [*mut c_void]) -> usize {
+unsafe fn walk(mut frame: usize, stack: Range<usize>, room: &mut [MaybeUninit<*mut c_void>]) -> usize {
     const RECORD_BYTES: usize = 2 * size_of::<usize>();
     let mut depth = 0;
-    for slot in addresses {
+    for slot in room {
         let inside = frame >= stack.start && frame <= stack.end.saturating_sub(RECORD_BYTES);
         if !inside || !frame.is_multiple_of(align_of::<usize>()) {
             break;
@@ -62,7 +66,7 @@ unsafe fn walk(mut frame: usize, stack: Range<usize>, addresses: &mut [*mut c_vo
         if return_address == 0 {
             break;
         }
-        *slot = std::ptr::without_provenance_mut(return_address);
+        slot.write(std::ptr::without_provenance_mut(return_address));
         depth += 1;
         if caller_frame <= frame {
             break; // the stack grows downwards: an older frame lies above
@@ -147,11 +151,12 @@ mod tests {
 
     fn walked(stack: &[usize], first_slot: usize) -> Vec<usize> {
         let base = stack.as_ptr().expose_provenance();
-        let mut addresses = [std::ptr::null_mut(); 16];
+        let mut room = [MaybeUninit::uninit(); 16];
         let range = base..base + size_of_val(stack);
         // SAFETY: the range is that of a live slice.
-        let depth = unsafe { walk(base + first_slot * size_of::<usize>(), range, &mut addresses) };
-        addresses[..depth].iter().map(|address| address.addr()).collect()
+        let depth = unsafe { walk(base + first_slot * size_of::<usize>(), range, &mut room) };
+        // SAFETY: `walk` has just written `depth` of them.
+        room[..depth].iter().map(|address| unsafe { address.assume_init() }.addr()).collect()
     }
 
     #[test]

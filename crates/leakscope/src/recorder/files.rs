@@ -1,7 +1,9 @@
-//! Small files read and written as a whole, and the journal's time.
+//! Small files read and written as a whole, what only the owner may read, and the journal's time.
 
 use std::{
-    fs, io,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -19,13 +21,36 @@ pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Writes a file as a whole or not at all: through a draft beside it, which takes its place.
+/// Makes a folder, with those above it, that only its owner may enter; one that is there stays as it is.
+///
+/// # Errors
+/// It can't be made.
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// How to make a file that only its owner may read: what is recorded says much of the program. One that is there keeps its mode.
+pub(super) fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.create(true).mode(0o600);
+    options
+}
+
+/// Writes a file that only its owner may read.
+///
+/// # Errors
+/// It can't be written.
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    private().write(true).truncate(true).open(path)?.write_all(content)
+}
+
+/// Writes a file as a whole or not at all: through a draft beside it, which takes its place. Only its owner may read it.
 ///
 /// # Errors
 /// The folder can't be written; then the file is as it was.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
-    let replaced = fs::write(&draft, content).and_then(|()| fs::rename(&draft, path));
+    let replaced = write(&draft, content).and_then(|()| fs::rename(&draft, path));
     replaced.inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::files::read_if_there;
+use super::files::{self, read_if_there};
 
 const MAGIC: &[u8; 12] = b"leakscope-j\n";
 const VERSION: u32 = 1;
@@ -150,7 +150,7 @@ impl Journal {
         }
         let path = folder.join(NEWER);
         let segment = read_if_there(&path)?.unwrap_or_default();
-        let mut file = File::options().create(true).append(true).open(&path)?;
+        let mut file = files::private().append(true).open(&path)?;
         let mut length = match head(&segment) {
             Head::Known => whole_records(&segment).1,
             _ => 0,
@@ -188,7 +188,7 @@ impl Journal {
             begun.extend(framed(payload));
             begun
         });
-        fs::write(&draft, &begun)?;
+        files::write(&draft, &begun)?;
         let fresh = File::options().append(true).open(&draft)?;
         fs::rename(self.folder.join(NEWER), self.folder.join(OLDER))?;
         fs::rename(&draft, self.folder.join(NEWER))?;

@@ -17,6 +17,9 @@
 //! | `supervisor.json` | what a supervising process saw of the end: [`Witness`] |
 //! | `post-mortems.json` | the last ends and their counts: [`History`] |
 //!
+//! Only the owner may read these files (mode 0600), and a folder that the recorder makes is 0700. A folder or file that was there
+//! before keeps its mode.
+//!
 //! One process records into a folder at a time; a second one is told, and records nothing. This room takes no observations
 //! of its own accord: whoever runs it says when.
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::{
     crash,
     entry::{Entry, Start, What},
-    files::unix_ms_now,
+    files::{self, unix_ms_now},
     history::{History, is_alive},
     journal::{self, Journal},
     readings::Reading,
@@ -79,8 +79,8 @@ enum Claim {
 }
 
 fn claim(folder: &Path) -> Claim {
-    let opened = fs::create_dir_all(folder)
-        .and_then(|()| File::options().create(true).truncate(false).write(true).open(folder.join("lock")));
+    let opened = files::make_folder(folder)
+        .and_then(|()| files::private().truncate(false).write(true).open(folder.join("lock")));
     let Ok(file) = opened else { return Claim::Unavailable };
     match file.try_lock() {
         Ok(()) => Claim::Ours(file),
@@ -268,7 +268,7 @@ impl Recorder {
 
     /// Opens the files and writes the start down.
     fn open(&self, start: Entry) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+        files::make_folder(&self.folder)?;
         let mut moved = |message: String| (self.on_problem)(&message);
         let ring = Ring::open(&self.folder, &mut moved)?;
         let mut journal = Journal::open(&self.folder, SEGMENT_BYTES, &mut moved)?;

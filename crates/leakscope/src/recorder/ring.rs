@@ -9,7 +9,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::read_if_there;
+use super::files::{self, read_if_there};
 use crate::{
     memory::{LIVE_HEAP, RSS, UNACCOUNTED, USAGE},
     quantity::{Observation, QUANTITIES},
@@ -187,7 +187,7 @@ impl Ring {
                 (0, false)
             }
         };
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+        let file = files::private().truncate(false).read(true).write(true).open(&path)?;
         if !goes_on {
             file.set_len(0)?;
             let mut empty = layout.header.clone();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cause::{Cause, is_fault},
-    files::{replace, unix_ms_now},
+    files::{make_folder, replace, unix_ms_now},
 };
 
 const NAME: &str = "supervisor.json";
@@ -58,7 +58,7 @@ impl Witness {
     /// The folder can't be written.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         let dated = Dated { unix_ms: unix_ms_now(), witness: self.clone() };
-        fs::create_dir_all(folder)?;
+        make_folder(folder)?;
         replace(&folder.join(NAME), &serde_json::to_vec(&dated)?)
     }
 }

@@ -4,6 +4,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -92,20 +93,31 @@ impl Drop for Mounted {
 
 /// Status and body; `headers` end in a line break.
 fn request(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    let (head, body) = answer_to(send(address, method, path, headers, body));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), body)
+}
+
+/// Sends a request, and leaves its answer to be read.
+fn send(address: &str, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    let host = if headers.contains("host:") { String::new() } else { format!("host: {address}\r\n") };
+    let host = if headers.starts_with("host:") { String::new() } else { format!("host: {address}\r\n") };
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\n{host}{headers}connection: close\r\ncontent-length: {length}\r\n\r\n"
     );
     stream.write_all((head + body).as_bytes()).expect("it reads");
+    stream
+}
+
+/// Head and body.
+fn answer_to(mut stream: TcpStream) -> (String, String) {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("a whole answer");
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.expect("a status"), body.to_owned())
+    (head.to_owned(), body.to_owned())
 }
 
 fn eventually<T>(what: &str, mut effect: impl FnMut() -> Option<T>) -> T {
@@ -175,9 +187,13 @@ fn the_diff_and_the_stack_lead_to_the_line() {
 fn other_tools_read_its_profiles() {
     let folder = tempfile::tempdir().unwrap();
     let mounted = Mounted::start(folder.path());
-    let none = mounted.ask("GET", "/debug/pprof/flamegraph?base=baseline");
-    assert_eq!((none.0, &none.1["error"]["code"]), (409, &json!("no_baseline")));
-    assert_eq!(mounted.ok("/debug/memory/diff")["status"], "baseline_set", "there was none");
+    for path in ["/debug/memory/diff", "/debug/memory/diff", "/debug/pprof/flamegraph?base=baseline"] {
+        let (status, none) = mounted.ask("GET", path);
+        assert_eq!((status, &none["error"]["code"]), (409, &json!("no_baseline")), "a GET sets none");
+        let expected = none["error"]["expected"].as_str().unwrap();
+        assert!(expected.contains("POST /debug/memory/baseline"), "{path}: {expected}");
+    }
+    assert_eq!(mounted.ask("POST", "/debug/memory/baseline").0, 200);
     (0..500).for_each(|id| mounted.order(id));
     let svg = mounted.ok("/debug/pprof/flamegraph?base=baseline");
     assert!(svg.as_str().is_some_and(|svg| svg.contains("serde_json") && svg.contains(&growth_site())));
@@ -243,9 +259,59 @@ fn pages_of_other_sites_are_kept_out() {
             ("host: evil.example\r\n", "host_not_allowed"),
             ("origin: https://evil.example\r\n", "cross_site"),
             ("sec-fetch-site: cross-site\r\n", "cross_site"),
+            ("sec-fetch-site: same-site\r\nsec-fetch-mode: cors\r\n", "cross_site"),
+            ("x-forwarded-for: 192.0.2.1\r\n", "forwarded"),
+            ("via: 1.1 proxy\r\n", "forwarded"),
         ] {
             let (status, body) = request(&mounted.instrument, "GET", path, header, "");
             assert!(status == 403 && body.contains(code), "{path} {header}: {status} {body}");
         }
+    }
+    for header in ["host: 10.0.0.1:9100\r\n", "sec-fetch-site: same-site\r\nsec-fetch-mode: navigate\r\n"] {
+        let (status, body) = request(&mounted.instrument, "GET", "/debug/memory", header, "");
+        assert_eq!(status, 200, "{header}: {body}");
+    }
+}
+
+#[test]
+fn requests_that_wait_are_few_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = Mounted::start(folder.path());
+    let wait =
+        |seconds| send(&mounted.instrument, "GET", &format!("/debug/pprof/heap?seconds={seconds}"), "", "");
+    let mut waiting: Vec<_> = (0..5).map(|_| wait(300)).collect();
+    let is_answered = |stream: &TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        let answered = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        answered
+    };
+    let refused = eventually("one too many is refused", || waiting.iter().position(is_answered));
+    let (head, body) = answer_to(waiting.swap_remove(refused));
+    assert!(head.starts_with("HTTP/1.1 429") && head.contains("retry-after: 300"), "{head}");
+    assert!(body.contains("\"busy\""), "{body}");
+    assert!(!waiting.iter().any(is_answered), "four may wait");
+    let (status, _) = request(&mounted.instrument, "GET", "/debug/pprof/heap", "", "");
+    assert_eq!(status, 200, "one that does not wait needs no place");
+    drop(waiting);
+    eventually("those who went away have left their places", || {
+        answer_to(wait(1)).0.starts_with("HTTP/1.1 200").then_some(())
+    });
+}
+
+#[test]
+fn what_is_recorded_is_for_its_owner_only() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("made/by/the/recorder");
+    drop(Mounted::start(&folder));
+    drop(Mounted::start(&folder)); // judges the first one, and writes that down
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for name in ["journal", "samples", "lock", "post-mortems.json"] {
+        assert!(files.contains(&folder.join(name)), "no {name} in {files:?}");
+    }
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
 }

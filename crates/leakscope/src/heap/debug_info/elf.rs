@@ -41,10 +41,14 @@ pub(super) struct ElfFile {
 
 impl ElfFile {
     /// Maps a file; `None` where there is none, or none of this kind.
+    ///
+    /// It must not become shorter while it is mapped, or the process may end by SIGBUS. `cp` onto a file makes it shorter for a
+    /// moment, `mv` does not. It is mapped all the same: a copy would take the memory that may be running out.
     pub(super) fn open(path: &Path) -> Option<Self> {
         let file = File::open(path).ok()?;
-        // SAFETY: it is only read. A program that runs can't be written to, and other files of this kind are replaced, not
-        // written over: that would break whatever runs from them.
+        // SAFETY: it is only read, and nobody may write to it for the short time of a look-up. The kernel refuses writes to the
+        // program that runs. For files of debug information (`.debug`, `.dwp`, `.dwo`) it does not: whoever puts new ones in
+        // their place has to use a new file, as linkers and package managers do. The README asks for that.
         let map = unsafe { Mmap::map(&file) }.ok()?;
         object::File::parse(&*map).ok()?;
         Some(Self { map, read_bytes: Cell::new(0) })

@@ -3,23 +3,21 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, response::Response};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     super::{
         Error, Fields, Parameters, off_runtime,
-        parts::Parts,
+        parts::{Parts, WAITING},
         pprof::{self, Base, NoProfile, Seconds},
     },
     Answer, Scope,
 };
+use crate::heap::{self, By, Growth, Site};
 #[cfg(feature = "utoipa")]
 use crate::http::ErrorBody;
-use crate::{
-    heap::{self, By, Growth, Site},
-    instrument::Compared,
-};
 
 /// Places shown unless told otherwise.
 const PLACES: usize = 20;
@@ -65,6 +63,7 @@ pub(super) struct Snapshot {
         responses(
             (status = 200, body = Snapshot),
             (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
             (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
             (status = 503, body = ErrorBody, description = "The profile failed"),
         )
@@ -89,7 +88,7 @@ fn no_profile(error: heap::Error) -> Error {
     NoProfile::from(error).into()
 }
 
-/// What grew since the baseline. Without a baseline this profile becomes one.
+/// The baseline, or what grew since.
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(as = leakscope::Diff))]
@@ -99,7 +98,7 @@ pub(super) enum Diff {
         /// Live memory in the baseline.
         total_bytes: u64,
     },
-    /// The profile was compared with the baseline, and is the next one.
+    /// A profile was compared with the baseline, which stays.
     Compared {
         /// What the places are grouped by.
         by: By,
@@ -121,6 +120,7 @@ pub(super) enum Diff {
         tag = "memory",
         responses(
             (status = 200, body = Diff, description = "`status` is `baseline_set`"),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
             (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
             (status = 503, body = ErrorBody, description = "The profile failed"),
         )
@@ -130,17 +130,13 @@ pub(super) async fn baseline(State(parts): Scope) -> Answer<Diff> {
     let set = |parts: &Parts| {
         let now = parts.instrument.profiles().take()?;
         parts.instrument.profiles().set_baseline(Arc::clone(&now));
-        Ok(Json(baseline_set(parts, &now)))
+        parts.record("baseline", json!({ "total_bytes": now.total_bytes }));
+        Ok(Json(Diff::BaselineSet { total_bytes: now.total_bytes }))
     };
     off_runtime(&parts, set).await.map_err(no_profile)
 }
 
-fn baseline_set(parts: &Parts, now: &heap::Snapshot) -> Diff {
-    parts.record("baseline", json!({ "total_bytes": now.total_bytes }));
-    Diff::BaselineSet { total_bytes: now.total_bytes }
-}
-
-/// What grew since the baseline. The first call sets it.
+/// What grew since the baseline, which `POST /debug/memory/baseline` sets.
 #[cfg_attr(
     feature = "utoipa",
     utoipa::path(
@@ -151,7 +147,8 @@ fn baseline_set(parts: &Parts, now: &heap::Snapshot) -> Diff {
         responses(
             (status = 200, body = Diff),
             (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
-            (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
+            (status = 409, body = ErrorBody, description = "There is no baseline, or profiling is off; says what to do"),
             (status = 503, body = ErrorBody, description = "The profile failed"),
         )
     )
@@ -161,8 +158,8 @@ pub(super) async fn diff(
     Parameters(Places { by, limit }): Parameters<Places>,
 ) -> Answer<Diff> {
     let compared = move |parts: &Parts| {
-        let Compared { base, now } = parts.instrument.profiles().compare(false)?;
-        let Some(base) = base else { return Ok(Json(baseline_set(parts, &now))) };
+        let base = pprof::baseline(parts.instrument.profiles())?;
+        let now = parts.instrument.profiles().take()?;
         let total_bytes_diff = now.total_bytes as i64 - base.total_bytes as i64;
         parts.record("diff", json!({ "total_bytes_diff": total_bytes_diff }));
         Ok(Json(Diff::Compared {
@@ -172,7 +169,7 @@ pub(super) async fn diff(
             growing: heap::growing(&base, &now, by, limit.unwrap_or(PLACES)),
         }))
     };
-    off_runtime(&parts, compared).await.map_err(no_profile)
+    off_runtime(&parts, compared).await.map_err(|why: NoProfile| why.into())
 }
 
 /// What a profile shows.
@@ -200,7 +197,9 @@ impl Fields for Growing {
         responses(
             (status = 200, body = [u8], content_type = "application/octet-stream", description = "`inuse_space` and `inuse_objects`"),
             (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
             (status = 409, body = ErrorBody, description = "Profiling is off; says how to switch it on"),
+            (status = 429, body = ErrorBody, description = "Too many requests wait already; says when to ask again"),
             (status = 503, body = ErrorBody, description = "The program stops before the time is over"),
         )
     )
@@ -209,7 +208,19 @@ pub(super) async fn profile(
     State(parts): Scope,
     Parameters(Growing { seconds }): Parameters<Growing>,
 ) -> Result<Response, Error> {
+    let _place = match seconds {
+        Some(seconds) => Some(parts.waiting.try_acquire().map_err(|_| busy(seconds))?),
+        None => None,
+    };
     Ok(pprof::heap(parts.instrument.profiles(), seconds, parts.stopping()).await?)
+}
+
+/// All places for requests that wait are taken. The client may ask again after the time that it wanted to wait.
+fn busy(seconds: Seconds) -> Error {
+    let message =
+        format!("{WAITING} requests are profiling growth already, and each of them holds a profile");
+    let expected = "the same request later";
+    Error::new(StatusCode::TOO_MANY_REQUESTS, "busy", message, expected).retry_after(seconds.count())
 }
 
 /// What a flame graph shows.
@@ -237,6 +248,7 @@ impl Fields for Against {
         responses(
             (status = 200, body = String, content_type = "image/svg+xml"),
             (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
             (status = 409, body = ErrorBody, description = "Profiling is off, or there is no baseline"),
             (status = 503, body = ErrorBody, description = "The profile failed"),
         )

@@ -31,7 +31,15 @@ pub(super) struct Memory {
 /// The process, its cgroup, its allocator, and the parts that sum to RSS.
 #[cfg_attr(
     feature = "utoipa",
-    utoipa::path(get, path = "/debug/memory", tag = "memory", responses((status = 200, body = Memory)))
+    utoipa::path(
+        get,
+        path = "/debug/memory",
+        tag = "memory",
+        responses(
+            (status = 200, body = Memory),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
+        )
+    )
 )]
 pub(super) async fn memory(State(parts): Scope) -> Json<Memory> {
     let read = |parts: &Parts| Memory {
@@ -68,6 +76,7 @@ impl Fields for Back {
         responses(
             (status = 200, body = TrendReport),
             (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
         )
     )
 )]

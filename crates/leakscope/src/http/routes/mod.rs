@@ -17,6 +17,8 @@ use axum::{
 use http::StatusCode;
 use serde::Serialize;
 
+#[cfg(feature = "utoipa")]
+use super::ErrorBody;
 use super::{Error, parts::Parts};
 
 mod heap;
@@ -98,7 +100,8 @@ fn guarded(routes: Router<Arc<Parts>>, parts: &Arc<Parts>) -> Router {
 }
 
 async fn check(State(parts): Scope, request: Request, next: Next) -> Response {
-    match parts.guard.check(request.uri(), request.headers()) {
+    let verdict = parts.guard.check(&request);
+    match verdict {
         Ok(()) => next.run(request).await,
         Err(refused) => Error::from(refused).into_response(),
     }
@@ -144,7 +147,15 @@ struct Listed {
 /// It is not `async`: its type would then follow from the list that it is in.
 #[cfg_attr(
     feature = "utoipa",
-    utoipa::path(get, path = "/debug", tag = "memory", responses((status = 200, body = Index)))
+    utoipa::path(
+        get,
+        path = "/debug",
+        tag = "memory",
+        responses(
+            (status = 200, body = Index),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
+        )
+    )
 )]
 fn index(State(parts): Scope) -> Ready<Json<Index>> {
     let listed = |route: &Route| Listed { method: route.method, path: route.path, about: route.about };

@@ -39,6 +39,7 @@ impl Fields for Nth {
         responses(
             (status = 200, body = PostMortem),
             (status = 400, body = ErrorBody, description = "A parameter that is not understood"),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
             (status = 404, body = ErrorBody, description = "There is no such run, or none is recorded"),
         )
     )
@@ -77,7 +78,15 @@ pub(super) struct Requests {
 /// What requests keep, by route.
 #[cfg_attr(
     feature = "utoipa",
-    utoipa::path(get, path = "/debug/requests", tag = "memory", responses((status = 200, body = Requests)))
+    utoipa::path(
+        get,
+        path = "/debug/requests",
+        tag = "memory",
+        responses(
+            (status = 200, body = Requests),
+            (status = 403, body = ErrorBody, description = "The guard refuses the request"),
+        )
+    )
 )]
 pub(super) async fn requests(State(parts): Scope) -> Json<Requests> {
     Json(Requests {

@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
@@ -246,6 +246,7 @@ fn at_100_mb_per_second_there_is_a_profile_and_it_names_the_line() {
     // The same profile, as another build would have written it.
     let file = folder.path().join(thresholds[0].file.as_ref().unwrap());
     assert!(read_profile(&file).is_ok());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "for its owner only");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace(build_id(), "0123abcd")).unwrap();
     let refused = read_profile(&file).unwrap_err().to_string();
