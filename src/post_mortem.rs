@@ -139,38 +139,17 @@ fn growth(of: &PostMortem) -> String {
 
 #[cfg(test)]
 mod tests {
-    use leakscope::{
-        memory::Sample,
-        trend::{self, Config},
-    };
     use serde_json::json;
 
     use super::*;
-
-    /// A minute of one sample a second that grows by so many bytes each.
-    fn trend_of(bytes_per_second: u64) -> TrendReport {
-        let samples: Vec<Sample> = (0..60)
-            .map(|second| {
-                let bytes = (16 << 20) + bytes_per_second * second;
-                Sample {
-                    seconds: second as f64,
-                    rss_bytes: bytes,
-                    live_heap_bytes: bytes,
-                    usage_bytes: bytes,
-                    unaccounted_bytes: 0,
-                    requests: 50 * second,
-                }
-            })
-            .collect();
-        trend::report(&samples, Some(256 << 20), &Config::default())
-    }
+    use crate::telemetry::trend::tests::minute;
 
     fn post_mortem() -> PostMortem {
         serde_json::from_value(json!({
             "cause": "limit_kill", "certainty": "certain", "evidence": ["counted", "seen"], "signal": "SIGKILL",
             "at": {"usage_bytes": 256 << 20, "limit_bytes": 256 << 20, "limit_share": 1.0, "requests": 5212,
                 "uptime_seconds": 104.25},
-            "trend": trend_of(1_228_800),
+            "trend": minute(1_228_800),
             "growing": [], "profile": "there is none", "state": {"leaks_on": ["cache", "history:fixed"]},
             "settings": {}, "events": [], "run": 1, "pid": 1, "build_id": "b", "started_unix_ms": 1, "ended_unix_ms": 2
         }))

@@ -18,7 +18,7 @@ pub fn announce(before: &TrendReport, report: &TrendReport) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use leakscope::{
         memory::Sample,
         trend::{self, Config},
@@ -28,7 +28,7 @@ mod tests {
     use crate::telemetry::logs::tests::Captured;
 
     /// A minute of one sample a second that grows by so many bytes each.
-    fn minute(bytes_per_second: u64) -> TrendReport {
+    pub fn minute(bytes_per_second: u64) -> TrendReport {
         let samples: Vec<Sample> = (0..60)
             .map(|second| {
                 let bytes = (16 << 20) + bytes_per_second * second;

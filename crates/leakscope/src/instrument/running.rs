@@ -134,7 +134,9 @@ impl Instrument {
             },
         ];
         subscribers.extend(opened.zip(lookout.clone()).into_iter().flat_map(recording));
-        let clock = Clock::start(observer, subscribers, lookout)
+        // Without a limit there is no threshold to look out for.
+        let looks = lookout.filter(|_| limit.bytes.is_some_and(|bytes| bytes > 0));
+        let clock = Clock::start(observer, subscribers, looks)
             .expect("the operating system starts a thread for the clock");
         let profiles = Arc::new(Profiles::new(profiler));
         Self(Arc::new(Parts { clock, profiles, limit, requests, ring, trend, recorder, problems }))

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Config, DecidesIn, Interval, MemorySample, PerRequest, Sample, Trend, Verdict, analyze_with_headroom,
 };
+use crate::memory::{LIVE_HEAP, RSS, UNACCOUNTED};
 
 /// Growth of memory over the usual window of five minutes that is too small to matter: at that pace it takes four days from
 /// 0 to 256 MiB.
@@ -143,9 +144,9 @@ pub fn report(samples: &[MemorySample], limit_bytes: Option<u64>, config: &Confi
         }
     };
     let all = [
-        series("live_heap", Basis::LiveHeap, NEGLIGIBLE_BYTES, |sample| sample.live_heap_bytes as f64),
-        series("rss", Basis::Rss, NEGLIGIBLE_RSS_BYTES, |sample| sample.rss_bytes as f64),
-        series("unaccounted", Basis::Unaccounted, NEGLIGIBLE_BYTES, |sample| sample.unaccounted_bytes as f64),
+        series(LIVE_HEAP, Basis::LiveHeap, NEGLIGIBLE_BYTES, |sample| sample.live_heap_bytes as f64),
+        series(RSS, Basis::Rss, NEGLIGIBLE_RSS_BYTES, |sample| sample.rss_bytes as f64),
+        series(UNACCOUNTED, Basis::Unaccounted, NEGLIGIBLE_BYTES, |sample| sample.unaccounted_bytes as f64),
     ];
     report_of(all, samples.last().map(|last| last.usage_bytes).zip(limit_bytes), config)
 }
